@@ -1,0 +1,51 @@
+/* dot.h - the message stream of DATA: inbound decoder and outbound encoder (RFC 5321 4.5.2).
+ *
+ * Inbound: only CRLF.CRLF (or .CRLF as the first line) ends data. A leading dot is removed only after a genuine CRLF.
+ * Bare CR, bare LF and NUL are either noted for refusal (policy reject: the message is swallowed to its genuine end) or
+ * normalised. Restartable at any byte: the result does not depend on the segmentation. */
+#ifndef PR_MAIL_DOT_H
+#define PR_MAIL_DOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/slice.h"
+
+enum mail_dot_policy { MAIL_DOT_REJECT, MAIL_DOT_NORMALIZE };
+enum mail_dot_defect { MAIL_DOT_BARE_LF = 1, MAIL_DOT_BARE_CR = 2, MAIL_DOT_NUL = 4, MAIL_DOT_LONG_LINE = 8 };
+
+struct mail_dot_decoder {
+    enum mail_dot_policy policy;
+    unsigned state;   /* private */
+    unsigned defects; /* enum mail_dot_defect bits seen */
+    bool done;
+    bool eight_bit;   /* saw a byte >= 0x80 */
+    size_t line_len, longest_line; /* octets without CRLF; over 998 sets MAIL_DOT_LONG_LINE */
+};
+
+void mail_dot_decoder_init(struct mail_dot_decoder *d, enum mail_dot_policy policy);
+/* Consumes from `in` until the end of data or of the input, appends decoded octets to out (nothing is appended once a
+ * defect was seen under MAIL_DOT_REJECT). Returns bytes consumed; d->done tells that the genuine end was among them. */
+size_t mail_dot_decode(struct mail_dot_decoder *d, struct pr_slice in, struct pr_buf *out);
+
+/* Outbound: doubles leading dots, turns stray CR and LF into CRLF, drops NUL (8-bit otherwise untouched), and ends with
+ * CRLF.CRLF exactly once. Lines over 998 octets are the caller's to refuse (mail_line_check). */
+struct mail_dot_encoder {
+    unsigned state; /* private */
+};
+void mail_dot_encoder_init(struct mail_dot_encoder *e);
+void mail_dot_encode(struct mail_dot_encoder *e, struct pr_slice in, struct pr_buf *out);
+void mail_dot_finish(struct mail_dot_encoder *e, struct pr_buf *out);
+
+/* The same line-end normalisation for BDAT without BINARYMIME: lone CR/LF become CRLF, no dot stuffing; finish adds a
+ * final CRLF if the last line lacks one. */
+struct mail_crlf_encoder {
+    unsigned state; /* private */
+};
+void mail_crlf_encoder_init(struct mail_crlf_encoder *e);
+void mail_crlf_encode(struct mail_crlf_encoder *e, struct pr_slice in, struct pr_buf *out);
+void mail_crlf_finish(struct mail_crlf_encoder *e, struct pr_buf *out);
+
+#endif
