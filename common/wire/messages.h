@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "common/base/arena.h"
+#include "common/base/buf.h"
 #include "common/base/slice.h"
 #include "common/mail/classify.h"
 #include "common/mail/envelope.h"
@@ -77,14 +78,23 @@ struct wire_token {
     uint8_t bytes[16];
 };
 
+struct wire_enqueue_group {
+    struct pr_slice domain;  /* routing domain, normalised */
+    struct pr_slice encoded; /* by wire_group_encode; stored as it is */
+    uint32_t n_rcpts;
+};
 struct wire_enqueue_item {
     struct wire_token token;       /* random, made before the first attempt: makes a resend idempotent */
-    struct pr_slice envelope;      /* encoded by wire_envelope_encode; stored as it is */
+    struct pr_slice tenant, pool;  /* as in the envelope: with class and domain they make the flow */
+    enum mail_class class_;
+    struct pr_slice envelope;      /* encoded by wire_envelope_encode (without groups); stored as it is */
+    struct wire_enqueue_group *groups;
+    size_t n_groups;
     struct pr_slice body;          /* payload part: the whole content if inline, else empty */
     uint64_t body_id;              /* parts already committed under this id, 0 for inline */
     uint32_t n_chunks;             /* of body_id */
     uint64_t size_bytes;           /* content */
-    uint32_t n_groups;             /* of the envelope, for quick checks */
+    uint64_t lifetime_ms;          /* 0: the queue's default for the class */
 };
 struct wire_enqueue {
     uint32_t shard;
@@ -161,7 +171,7 @@ struct wire_job {
     uint32_t attempt;           /* number of this attempt, 1.. */
     struct pr_slice destination;
     struct pr_slice pool;
-    struct pr_slice envelope;   /* encoded; without the groups */
+    struct pr_slice envelope;   /* encoded by wire_envelope_encode */
     struct pr_slice recipients; /* encoded by wire_group_encode: this group, pending recipients only matter */
     uint64_t size_bytes;
     uint64_t body_id;
@@ -312,7 +322,7 @@ void wire_encode(const struct wire_msg *m, struct pr_buf *header, struct pr_buf 
 /* Decodes and checks. PR_EPARSE, PR_EVERSION, PR_ETOOBIG. */
 PR_MUST_USE int wire_decode(struct pr_slice header, struct pr_slice payload, struct pr_arena *arena, struct wire_msg *ret);
 
-/* The envelope and one group as stored in the queue (proto/queue.proto). Encoded forms are stable on disk. */
+/* The envelope (without its groups) and one group as stored in the queue (proto/queue.proto); stable on disk. */
 void wire_envelope_encode(const struct mail_envelope *e, struct pr_buf *out);
 PR_MUST_USE int wire_envelope_decode(struct pr_slice in, struct pr_arena *arena, struct mail_envelope *ret);
 void wire_group_encode(const struct mail_group *g, struct pr_buf *out);
