@@ -43,14 +43,23 @@ static void add_field(struct pr_buf *b, const struct pr_log_field *f)
     }
 }
 
+void pr_log_text(struct pr_buf *b, const struct pr_log_field *fields)
+{
+    for (; fields->type != PR_LOG_END; fields++)
+        add_field(b, fields);
+}
+
 void pr_log_fields(struct pr_log *log, enum pr_log_level level, const char *event, const struct pr_log_field *fields)
 {
-    if (log == NULL || level > log->level)
+    if (log == NULL || level > __atomic_load_n(&log->level, __ATOMIC_RELAXED))
         return;
+    if (log->emit_fields != NULL) {
+        log->emit_fields(log, level, event, fields);
+        return;
+    }
     struct pr_buf b;
     pr_buf_init(&b);
-    for (; fields->type != PR_LOG_END; fields++)
-        add_field(&b, fields);
+    pr_log_text(&b, fields);
     log->emit(log, level, event, pr_buf_slice(&b));
     pr_buf_fini(&b);
 }

@@ -16,10 +16,14 @@
 enum pr_log_level { PR_LOG_ERROR, PR_LOG_WARN, PR_LOG_INFO, PR_LOG_DEBUG, PR_LOG_LEVEL_NR };
 extern const char *const pr_log_level_names[PR_LOG_LEVEL_NR];
 
+struct pr_log_field;
 struct pr_log {
-    enum pr_log_level level; /* lines above it are dropped before formatting */
+    enum pr_log_level level; /* lines above it are dropped before formatting; changed atomically by running sinks */
     /* fields: " key=value" pairs, first one preceded by a space too */
     void (*emit)(struct pr_log *log, enum pr_log_level level, const char *event, struct pr_slice fields);
+    /* Instead of emit, if set: a sink that formats by itself (JSON, or straight into its own buffer) */
+    void (*emit_fields)(struct pr_log *log, enum pr_log_level level, const char *event,
+                        const struct pr_log_field *fields);
 };
 
 enum pr_log_type { PR_LOG_STR, PR_LOG_SLICE, PR_LOG_U64, PR_LOG_I64, PR_LOG_END };
@@ -49,6 +53,8 @@ void pr_log_fields(struct pr_log *log, enum pr_log_level level, const char *even
 #define pr_info(log, event, ...) pr_log_at(log, PR_LOG_INFO, event, __VA_ARGS__)
 #define pr_debug(log, event, ...) pr_log_at(log, PR_LOG_DEBUG, event, __VA_ARGS__)
 
+/* Appends " key=value" of each field, as emit gets them. */
+void pr_log_text(struct pr_buf *b, const struct pr_log_field *fields);
 /* Appends one value in log syntax. */
 void pr_log_value(struct pr_buf *b, struct pr_slice v);
 

@@ -7,6 +7,8 @@
 #include "common/base/clock.h"
 
 struct pr_now pr_clock_now(void);
+/* Microseconds of the same monotonic clock as pr_now.mono: durations in metrics. */
+uint64_t pr_clock_us(void);
 /* Random seed from the kernel. */
 uint64_t pr_random_seed(void);
 /* Cryptographic random bytes (tokens, ids); aborts if the kernel has none. */
