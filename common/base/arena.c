@@ -32,7 +32,7 @@ void pr_arena_fini(struct pr_arena *a)
 void *pr_arena_alloc(struct pr_arena *a, size_t n)
 {
     pr_assert(n < SIZE_MAX / 2);
-    n = (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    n = n == 0 ? ALIGN : (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     if (n > a->left) {
         size_t size = n > BLOCK / 4 ? n : BLOCK;
         struct pr_arena_block *b = pr_malloc(sizeof *b + size);

@@ -131,7 +131,7 @@ static void render_histogram(struct pr_buf *out, const struct metric *x, size_t 
         total += atomic_load_explicit(&v[i], memory_order_relaxed);
         pr_buf_clear(&le);
         if (i < d->n_buckets)
-            pr_buf_printf(&le, "%g", d->buckets[i]);
+            pr_buf_printf(&le, "%.15g", d->buckets[i]);
         else
             pr_buf_str(&le, "+Inf");
         pr_buf_printf(out, "%s_bucket", d->name);
@@ -142,7 +142,7 @@ static void render_histogram(struct pr_buf *out, const struct metric *x, size_t 
     pr_buf_printf(out, "%s_sum", d->name);
     render_labels(out, x, index, NULL);
     double sum = (double)atomic_load_explicit(&v[d->n_buckets + 1], memory_order_relaxed) * scale_of(d);
-    pr_buf_printf(out, " %.9g\n%s_count", sum, d->name);
+    pr_buf_printf(out, " %.15g\n%s_count", sum, d->name);
     render_labels(out, x, index, NULL);
     pr_buf_printf(out, " %lld\n", (long long)total);
 }
@@ -153,7 +153,7 @@ static void render_value(struct pr_buf *out, const struct metric *x, size_t inde
     render_labels(out, x, index, NULL);
     int64_t v = atomic_load_explicit(&x->values[index], memory_order_relaxed);
     if (x->def->scale > 0)
-        pr_buf_printf(out, " %.9g\n", (double)v * x->def->scale);
+        pr_buf_printf(out, " %.15g\n", (double)v * x->def->scale);
     else
         pr_buf_printf(out, " %lld\n", (long long)v);
 }

@@ -40,7 +40,7 @@ static inline bool pr_slice_eq_str(struct pr_slice a, const char *s)
 /* s without its first n bytes (n <= len). */
 static inline struct pr_slice pr_slice_from(struct pr_slice s, size_t n)
 {
-    return (struct pr_slice){s.ptr + n, s.len - n};
+    return (struct pr_slice){n == 0 ? s.ptr : s.ptr + n, s.len - n}; /* NULL + 0 is undefined */
 }
 static inline struct pr_slice pr_slice_head(struct pr_slice s, size_t n)
 {
