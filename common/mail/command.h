@@ -33,8 +33,12 @@ extern const char *const mail_verb_names[MAIL_VERB_NR];
 /* line: without CRLF. Sets *ret_args to what follows the verb and one space (trailing spaces removed). Verbs are
  * case-insensitive. */
 enum mail_verb mail_command_verb(struct pr_slice line, struct pr_slice *ret_args);
-/* True for a request line of another protocol (GET, POST, CONNECT, a TLS ClientHello ...): hang up with 521. */
+/* True for a request line of another protocol (GET, POST, CONNECT, a TLS ClientHello ...): hang up with 521. The first
+ * bytes of a line are enough for a ClientHello, which need not hold a CRLF. */
 bool mail_command_foreign(struct pr_slice line);
+/* False for a line with control bytes (a trailing tab aside, strip it first) or bytes that are not UTF-8 (utf8), not ASCII
+ * (!utf8): what NOOP, HELP or VRFY must not echo or ignore. MAIL and RCPT check their arguments themselves. */
+bool mail_command_clean(struct pr_slice line, bool utf8);
 
 struct mail_from {
     struct mail_address path;
@@ -67,7 +71,9 @@ enum mail_ext {
 PR_MUST_USE int mail_command_from(struct pr_slice args, unsigned ext, struct mail_from *ret, struct mail_reply *reterr_reply);
 PR_MUST_USE int mail_command_to(struct pr_slice args, unsigned ext, bool smtputf8, struct mail_to *ret,
                                 struct mail_reply *reterr_reply);
-/* BDAT size [LAST]: size is 1*DIGIT within uint64, nothing else (RFC 3030). */
+/* BDAT size [LAST]: size is 1*DIGIT within uint64, nothing else (RFC 3030). PR_EPARSE and PR_ERANGE: the size cannot be
+ * known, so what follows cannot be told from commands: close. PR_EINVAL: the size is known and set, the word after it is
+ * not LAST: swallow the chunk and refuse. */
 PR_MUST_USE int mail_command_bdat(struct pr_slice args, uint64_t *ret_size, bool *ret_last);
 
 #endif
