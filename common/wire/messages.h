@@ -20,7 +20,8 @@
 #include "common/mail/classify.h"
 #include "common/mail/envelope.h"
 
-enum { WIRE_VERSION = 1, WIRE_BATCH_MAX = 1024, WIRE_INLINE_BODY_MAX = 64 * 1024, WIRE_CHUNK_MAX = 256 * 1024 };
+enum { WIRE_VERSION = 1, WIRE_BATCH_MAX = 1024, WIRE_INLINE_BODY_MAX = 64 * 1024, WIRE_CHUNK_MAX = 256 * 1024,
+       WIRE_HEADER_MAX = 2 * 1024 * 1024 };
 
 enum wire_type {
     WIRE_NONE,
