@@ -30,7 +30,10 @@ struct mail_dsn {
 /* Who gets it: the reverse-path. False when none may be sent: null sender, or NOTIFY forbids this kind for all rcpts
  * (rcpts are filtered by mail_dsn_wanted per recipient by the caller). */
 bool mail_dsn_wanted(const struct mail_rcpt *r, enum mail_dsn_kind kind);
-/* Appends the message; the envelope of the DSN is from <> to original->sender, NOTIFY=NEVER. */
+/* Appends the message; the envelope of the DSN is from <> to original->sender, NOTIFY=NEVER, SMTPUTF8 when
+ * mail_dsn_needs_utf8, BODY=8BITMIME when the message is not ASCII. */
 void mail_dsn_format(const struct mail_dsn *d, struct pr_buf *out);
+/* The DSN's own header holds UTF-8, because its recipient does. */
+bool mail_dsn_needs_utf8(const struct mail_dsn *d);
 
 #endif
