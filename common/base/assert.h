@@ -8,6 +8,6 @@
 #include <assert.h>
 
 #define pr_assert(cond) assert(cond)
-#define pr_unreachable() (assert(!"unreachable"), __builtin_unreachable())
+#define pr_unreachable() (assert(0 && "unreachable"), __builtin_unreachable())
 
 #endif
