@@ -89,9 +89,9 @@ unit() {
 e2e() {
     stage "end to end, asan build, $workers workers"
     rm -f "$results/e2e.xml"
-    # -n with worksteal keeps both processors busy to the end; long tests are sorted first by conftest.py.
+    # One file stays on one worker, which lets its tests share daemons; conftest.py starts the long files first.
     POSTRIDER_BIN=$PWD/build/asan/bin POSTRIDER_SOAK=$soak "$python" -m pytest tests/e2e -q -n "$workers" \
-        --dist worksteal -p no:cacheprovider --junitxml "$results/e2e.xml" -ra --durations=10
+        --dist loadfile -p no:cacheprovider --junitxml "$results/e2e.xml" -ra --durations=10
     tally e2e "$results/e2e.xml"
 }
 
