@@ -1,8 +1,8 @@
 /* sched.h - the scheduler core of one shard: what may be sent now, by which lane, and when to try again. It lives on the
  * shard's leader only and is rebuilt from the store by a new one. The algorithms in words: scheduler/DESIGN.md.
  *
- * A row is one entry of the store's `sched` table: (flow, due, message, group, attempt). At any time there is at most one
- * row per (message, group). The core keeps flows and a small window of rows in memory; the rest stays on disk.
+ * A row is one entry of the store's schedule: (flow, due, message, group). At any time there is at most one row per
+ * (message, group), and it stays until the result of its attempt is applied. The core keeps flows and a small window of rows in memory; the rest stays on disk.
  *
  * Owns: everything it allocates. Borrows: slices and arrays of an event until the call returns; `actions` and its data
  * for life. Thread: one. Reentrancy: actions are called synchronously, in order, from within an event; none of them may
@@ -41,19 +41,18 @@ void sched_config_default(struct sched_config *c);
 
 /* ---- rows and attempts ---- */
 
-/* Position in a flow; ordered by due, msg_id, group, attempt, like the keys of the store. */
+/* Position in a flow; ordered by due, msg_id, group, like the keys of the store. */
 struct sched_key {
     uint64_t due_ms; /* wall */
     uint64_t msg_id;
     uint32_t group;
-    uint32_t attempt; /* attempts that were made before */
 };
 struct sched_row {
     uint32_t flow;
     struct sched_key key;
+    uint32_t attempt; /* attempts made so far */
     uint32_t n_rcpts;
     uint64_t size_bytes;
-    uint64_t filed_ms; /* wall: when the row was put (the time in the entry) */
 };
 struct sched_ref {
     uint64_t msg_id;
@@ -61,13 +60,12 @@ struct sched_ref {
     uint64_t attempt_id; /* unique in the shard for ever: term << 40 | counter */
 };
 /* One ISSUE record and the job that follows it. holder names the lane across connections and restarts: a hash of node id
- * and lane number, made by the shell and kept in the lease row. */
+ * and lane number, made by the shell. */
 struct sched_issue {
     struct sched_ref ref;
     struct sched_row row;
     uint32_t lane; /* connection */
     uint64_t holder, boot_id;
-    uint32_t losses; /* how often this row was lost with its lane; kept in the lease row, so that it survives leaders */
     pr_wall issued;
 };
 
@@ -78,7 +76,6 @@ struct sched_scan {
     struct sched_key from; /* inclusive; a lower bound for the seek, never 0 without need (tombstones) */
     uint64_t until_due_ms; /* inclusive */
     size_t limit;          /* <= SCHED_SCAN_MAX */
-    uint64_t id;           /* of this scan: comes back in the answer */
 };
 struct sched_scan_end {
     size_t n;             /* rows given */
@@ -92,9 +89,8 @@ struct sched_dest_ref {
 };
 
 struct sched_actions {
-    /* Rows of a flow in key order, from the applied state. 0: answered in rows and *ret. PR_EAGAIN: the answer comes later
-     * by sched_scan_result. Nothing else. */
-    int (*scan)(void *data, const struct sched_scan *scan, struct sched_row *rows, struct sched_scan_end *ret);
+    /* Fills rows[limit] with the rows of a flow in key order, from the applied state (leased rows included). */
+    void (*scan)(void *data, const struct sched_scan *scan, struct sched_row *rows, struct sched_scan_end *ret);
     /* Commit an ISSUE record, then sched_issue_done. Gather them: they should ride in the next entry. */
     void (*issue)(void *data, const struct sched_issue *issue);
     /* The ISSUE is committed: send the job. */
@@ -151,7 +147,8 @@ void sched_flow_gone(struct sched *s, struct pr_now now, uint32_t flow);
 
 /* A row was put: a new message, a deferral, a release. What can be issued is issued within this call. */
 void sched_row_filed(struct sched *s, struct pr_now now, const struct sched_row *row);
-/* A row was deleted: finished, deferred (then the new row follows), held, removed. key may be that of any row. */
+/* A row was deleted: its result was applied (if deferred, the new row is filed next), or it was held, deleted, expired, or
+ * moved by a retry. If an attempt is under way it is cancelled. */
 void sched_row_gone(struct sched *s, struct pr_now now, uint32_t flow, const struct sched_key *key);
 
 /* ---- issue ---- */
@@ -163,19 +160,15 @@ void sched_issue_done(struct sched *s, struct pr_now now, const struct sched_ref
  * into the same entry, behind the row; capacity is reserved. Then one of
  *   - applied: sched_row_filed(row), then sched_issue_done(ref, ok);
  *   - not applied: sched_propose_abort(ref).
- * PR_EAGAIN: no (no credit, others wait, flow unknown, not leading): propose the row alone. The flow id may be new to the
- * store only if the flow is known here. */
-PR_MUST_USE int sched_propose(struct sched *s, struct pr_now now, const struct sched_row *row,
+ * PR_EAGAIN: no (no credit, others wait, flow unknown, not dispatching): propose the row alone. lane: only this one (for
+ * the further groups of a message, which share a lane in one ENQUEUE), 0: any. */
+PR_MUST_USE int sched_propose(struct sched *s, struct pr_now now, const struct sched_row *row, uint32_t lane,
                               struct sched_issue *ret_issue);
 void sched_propose_abort(struct sched *s, struct pr_now now, const struct sched_ref *ref);
 
-/* Answer to a scan that returned PR_EAGAIN. */
-void sched_scan_result(struct sched *s, struct pr_now now, uint64_t scan_id, const struct sched_row *rows,
-                       const struct sched_scan_end *end);
-
 /* ---- lanes ---- */
 
-/* A deliverer's loop thread connected (HELLO). lane: id of this connection, never used before in this term. An older
+/* A deliverer's loop thread connected (HELLO). lane: id of this connection, not 0, never used before in this term. An older
  * connection of the same holder counts as down. Its INVENTORY must follow (after the results of its crash journal). */
 void sched_lane_up(struct sched *s, struct pr_now now, uint32_t lane, uint64_t holder, uint64_t boot_id, uint32_t jobs_max);
 /* Connection lost or silent. Its jobs are held until the holder's inventory, at most hold_time. */
@@ -191,8 +184,6 @@ struct sched_lease {
     struct sched_row row; /* of the leased group */
     uint64_t attempt_id;
     uint64_t holder, boot_id;
-    uint32_t losses;
-    pr_wall issued;
 };
 /* Takeover only: a lease row of the store. Held until its holder's inventory. */
 void sched_lease_found(struct sched *s, struct pr_now now, const struct sched_lease *lease);
@@ -227,7 +218,8 @@ struct sched_decision {
  * PR_EEXIST: a result of this attempt is being committed already: drop this copy, the acknowledgement is on its way. */
 PR_MUST_USE int sched_result(struct sched *s, struct pr_now now, const struct sched_result *result,
                              struct sched_decision *ret_decision);
-/* After the effects. ok false: not committed; the lane will repeat its result. */
+/* After the effects: where apply took the attempt as current, sched_row_gone for the row that was under way and
+ * sched_row_filed for what was deferred. ok false: not committed; the lane will repeat its result. */
 void sched_result_done(struct sched *s, struct pr_now now, const struct sched_ref *ref, bool ok);
 
 /* ---- operator ---- */
