@@ -115,7 +115,7 @@ static const struct conf_item items[] = {
      .max = 100000, .help = "In one transaction (452 4.5.3). RFC 5321 asks for 100 at least."},
     {.path = "ingress.limits.command_line", .type = CONF_SIZE, FIELD(ingress.command_line_max), .def = "4KiB", .min = 512,
      .max = KIB(64), .help = "Longest command line with its CR LF (500 5.5.2)."},
-    {.path = "ingress.limits.header_field", .type = CONF_SIZE, FIELD(ingress.header_max), .def = "102400B", .min = 1000,
+    {.path = "ingress.limits.header_field", .type = CONF_SIZE, FIELD(ingress.header_max), .def = "100KiB", .min = 1000,
      .max = MIB(1), .help = "Longest header field, continuation lines included (552 5.3.4)."},
     {.path = "ingress.limits.hops", .type = CONF_UINT, FIELD(ingress.hops_max), .def = "100", .min = 10, .max = 1000,
      .help = "Received fields in a message; more is a mail loop (554 5.4.6)."},

@@ -27,6 +27,9 @@ PR_MUST_USE int conf_value_parse(const struct conf_item *item, const struct conf
 /* Appends the canonical text of the value at `field`; false when there is none (NULL text). Secrets are redacted. */
 bool conf_value_text(const struct conf_item *item, const void *field, struct pr_buf *out);
 
+/* Appends the values of a list of scalars, ", " between them. */
+void conf_list_text(const struct conf_item *item, const void *base, struct pr_buf *out);
+
 /* The parsers that routes and checks use alone. Lower case host, canonical form in *ret. */
 PR_MUST_USE int conf_parse_duration(struct pr_slice s, uint64_t *ret_us, struct conf_fault *f);
 PR_MUST_USE int conf_parse_size(struct pr_slice s, uint64_t *ret_bytes, struct conf_fault *f);
