@@ -48,9 +48,12 @@ PR_MUST_USE int pr_bus_send(struct pr_bus *b, struct pr_slice peer, struct pr_sl
 PR_MUST_USE int pr_bus_forward(struct pr_bus *b, struct pr_slice peer, struct pr_slice header, struct pr_bus_msg *m);
 
 struct pr_bus_counts {
-    uint64_t sent, received, dropped;
+    uint64_t sent, received, dropped /* malformed: frames, header, routing id */;
 };
 void pr_bus_count(const struct pr_bus *b, struct pr_bus_counts *ret);
+/* Where it is bound, with the port that a `*` became; false if it does not fit. */
+bool pr_bus_endpoint(const struct pr_bus *b, char *out, size_t size);
+/* Inside on_msg too. What is still queued has 2 s to leave (pr_bus_ctx_free waits for that); nothing is received any more. */
 void pr_bus_close(struct pr_bus *b, void (*on_closed)(void *data), void *data);
 
 #endif

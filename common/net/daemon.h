@@ -40,7 +40,8 @@ struct pr_worker_ops {
     void (*stop)(struct pr_worker *w, void *data);                  /* begin to stop; the loop ends when no handle is left */
 };
 PR_MUST_USE int pr_worker_start(const struct pr_worker_ops *ops, void *data, const char *name, struct pr_worker **ret);
-/* Any thread. Items posted before stop are all handed over before ops->stop is called. Items posted after stop are refused with PR_ECLOSED (the caller keeps the item). */
+/* Any thread. Items posted before stop are all handed over before ops->stop is called; items posted after it are refused
+ * with PR_ECLOSED (the caller keeps the item). */
 PR_MUST_USE int pr_worker_post(struct pr_worker *w, void *item);
 /* True while the thread's loop has turned within max_age_ms: for /livez. Any thread. */
 bool pr_worker_alive(const struct pr_worker *w, uint64_t max_age_ms);
