@@ -15,6 +15,7 @@
 #include "common/base/buf.h"
 #include "common/cluster/fsm.h"
 #include "common/mail/envelope.h"
+#include "common/store/keyspace.h"
 
 struct qread_msg {
     uint64_t msg_id;

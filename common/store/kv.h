@@ -2,8 +2,7 @@
  * (kv_mem.h). Both pass tests/unit/store/test_kv_conformance.c.
  *
  * The store has no log of its own: the Raft log is the write-ahead log. A batch is atomic, in memory and (because all
- * column families are flushed together) on disk; what is durable is found out with durable_get after a restart of the
- * question, never assumed.
+ * column families are flushed together) on disk; what a crash would leave is asked with durable_get, never assumed.
  *
  * Owns: its database and directory. Borrows: keys and values until return.
  * Thread: write from one thread; get, iterators, property and checkpoint from any.
@@ -74,7 +73,8 @@ struct kv_ops {
     /* [from, to) */
     void (*batch_delete_range)(struct kv_batch *b, enum kv_cf cf, struct pr_slice from, struct pr_slice to);
     int (*write)(struct kv *kv, struct kv_batch *b);
-    /* Keys in [lower, upper), ascending; positioned on the first. An empty upper means no bound. */
+    /* Keys in [lower, upper), ascending; positioned on the first. An empty upper means no bound. Writes made later may or
+     * may not be seen. */
     struct kv_iter *(*iter_new)(struct kv *kv, enum kv_cf cf, struct pr_slice lower, struct pr_slice upper);
     void (*iter_free)(struct kv_iter *it);
     bool (*iter_valid)(const struct kv_iter *it);

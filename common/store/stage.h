@@ -11,8 +11,8 @@
  * call.
  *
  * Owns: the difference. Borrows: the kv for its lifetime.
- * Thread: changes, spill and reads without a lock from the owner thread only. Any other thread reads between stage_lock
- * and stage_unlock, briefly; the owner takes the same lock for each change (stage_begin, stage_end).
+ * Thread: changes from the owner thread only. Every call but open and free happens with the lock held (stage_lock,
+ * stage_unlock): the owner's for one entry, so that readers see all of it or nothing; other threads' briefly.
  * Errors: those of kv; from stage_spill they are fatal. */
 #ifndef PR_STORE_STAGE_H
 #define PR_STORE_STAGE_H
@@ -24,14 +24,13 @@
 struct stage;
 struct stage_iter;
 
-struct stage *stage_new(struct kv *kv);
+/* Families that are held in memory whole (leases, flows, gate, meta: small, and asked for rows that are not there): reads
+ * of them never reach the store. Loading them is what can fail here. */
+PR_MUST_USE int stage_open(struct kv *kv, struct stage **ret_stage);
 /* Drops what was not spilled. NULL is a no-op. */
 void stage_free(struct stage *s);
 struct kv *stage_kv(struct stage *s);
 
-/* A group of changes that readers on other threads see as one. */
-void stage_begin(struct stage *s);
-void stage_end(struct stage *s);
 void stage_lock(struct stage *s);
 void stage_unlock(struct stage *s);
 
@@ -45,10 +44,9 @@ void stage_remove(struct stage *s, enum kv_cf cf, struct pr_slice key);
 /* [from, to). Only for keys nobody will read or insert again. */
 void stage_remove_range(struct stage *s, enum kv_cf cf, struct pr_slice from, struct pr_slice to);
 
-/* *ret_value is borrowed until the next change of that key, or until the next stage_get of an unstaged row. PR_ENOTFOUND. */
+/* *ret_value is borrowed until the next change of that key, the next spill, or the next stage_get of an unstaged row.
+ * PR_ENOTFOUND. Rows of msg and rcpt are kept until the next spill, because whoever asks once asks again soon. */
 PR_MUST_USE int stage_get(struct stage *s, enum kv_cf cf, struct pr_slice key, struct pr_slice *ret_value);
-/* Copy; the form for other threads (under the lock). */
-PR_MUST_USE int stage_read(struct stage *s, enum kv_cf cf, struct pr_slice key, struct pr_buf *out);
 
 /* Merged view of [lower, upper); empty upper: no bound. Invalid after any change, and after stage_unlock. */
 struct stage_iter *stage_iter_new(struct stage *s, enum kv_cf cf, struct pr_slice lower, struct pr_slice upper);
@@ -61,10 +59,11 @@ PR_MUST_USE int stage_iter_error(const struct stage_iter *it);
 
 /* Writes everything staged as one batch and empties the stage. */
 PR_MUST_USE int stage_spill(struct stage *s);
+/* What the next spill would empty; the resident families do not count. */
 size_t stage_bytes(const struct stage *s);
 size_t stage_rows(const struct stage *s);
 
-/* Hash over all rows of the merged view, for comparing replicas. Skips the given family's rows if skip_cf >= 0. */
+/* Hash over all rows of the merged view, for comparing replicas. */
 PR_MUST_USE int stage_hash(struct stage *s, uint64_t *ret_hash);
 
 #endif
