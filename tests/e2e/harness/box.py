@@ -146,7 +146,7 @@ class Box:
             "queue": {"shards": 2},
             "delivery": {
                 "threads": 1,
-                "dns_servers": [self.dns.address],
+                "dns": {"servers": [self.dns.address], "ttl_min": "100ms"},
                 "smtp_port": self.smtp_port,
                 "refused_networks": [],
             },
