@@ -305,14 +305,17 @@ int pr_bus_send(struct pr_bus *b, struct pr_slice peer, struct pr_slice header, 
 
 int pr_bus_forward(struct pr_bus *b, struct pr_slice peer, struct pr_slice header, struct pr_bus_msg *m)
 {
+    int rc = PR_ECLOSED;
     zmq_msg_t payload;
     (void)zmq_msg_init(&payload);
     (void)zmq_msg_move(&payload, &m->frames[1]);
-    pr_bus_msg_free(m);
-    if (!b->closing && zmq_msg_size(&payload) > 0)
-        return send_all(b, peer, header, &payload);
-    (void)zmq_msg_close(&payload);
-    return b->closing ? PR_ECLOSED : send_all(b, peer, header, NULL);
+    bool empty = zmq_msg_size(&payload) == 0;
+    if (!b->closing)
+        rc = send_all(b, peer, header, empty ? NULL : &payload);
+    if (b->closing || empty)
+        (void)zmq_msg_close(&payload);
+    pr_bus_msg_free(m); /* last: peer and header may be its own */
+    return rc;
 }
 
 /* --- opening and closing --- */

@@ -41,11 +41,11 @@ struct pr_dns_answer {
 typedef void (*pr_dns_fn)(void *data, uint64_t query_id, const struct pr_dns_answer *answer);
 
 struct pr_resolver_options {
-    const char *const *servers; /* "127.0.0.1:5353", "[::1]:53"; none: the system's */
+    const char *const *servers; /* borrowed until return; "127.0.0.1:5353", "[::1]:53"; none: the system's */
     size_t n_servers;
-    uint64_t ttl_min_ms, ttl_max_ms, negative_ttl_max_ms;
-    unsigned timeout_ms, tries;
-    size_t cache_entries;
+    uint64_t ttl_min_ms, ttl_max_ms /* 0: a day */, negative_ttl_max_ms;
+    unsigned timeout_ms /* 0: 2000 */, tries /* 0: 3 */;
+    size_t cache_entries; /* 0: 65536 */
     void (*on_query)(void *data, const char *type, enum pr_dns_status status, uint64_t duration_us); /* metrics, or NULL */
     void *on_query_data;
 };
