@@ -2,7 +2,11 @@
  *
  * Listens on TCP or a unix socket (mode 0660). Runs handlers on its own small pool of threads, so a slow scrape or listing
  * never blocks a loop. Requests are bounded: header 16 KiB, body 1 MiB, 64 connections, 30 s.
- * Handlers run concurrently on any pool thread. */
+ * Handlers run concurrently on any pool thread.
+ *
+ * Every response says Cache-Control: no-store and X-Content-Type-Options: nosniff. HEAD is answered by the GET route. No
+ * route: 404; the path but not the method: 405 with Allow; body too large: 413; all as pr_http_error.
+ * Request data is borrowed until the handler returns. */
 #ifndef PR_HTTP_HTTP_H
 #define PR_HTTP_HTTP_H
 
@@ -16,7 +20,8 @@
 struct pr_http_request;
 struct pr_slice pr_http_method(const struct pr_http_request *r);
 struct pr_slice pr_http_path(const struct pr_http_request *r);  /* decoded, without query */
-struct pr_slice pr_http_tail(const struct pr_http_request *r);  /* what `*` of the route matched */
+struct pr_slice pr_http_tail(const struct pr_http_request *r);  /* what `*` of the route matched, decoded: may hold any byte
+                                                                  * but NUL, a slash written as %2F too */
 struct pr_slice pr_http_body(const struct pr_http_request *r);
 const char *pr_http_query(const struct pr_http_request *r, const char *key); /* decoded value or NULL */
 const char *pr_http_header(const struct pr_http_request *r, const char *name);
@@ -24,7 +29,7 @@ const char *pr_http_header(const struct pr_http_request *r, const char *name);
 struct pr_http_response {
     unsigned status;          /* 200 */
     const char *content_type; /* static; default application/json */
-    struct pr_buf body;
+    struct pr_buf body;       /* taken */
 };
 
 /* {"error":{"code":..,"message":..}} with the given status. */
@@ -33,7 +38,7 @@ void pr_http_error(struct pr_http_response *out, unsigned status, const char *co
 typedef void (*pr_http_handler)(void *data, const struct pr_http_request *req, struct pr_http_response *out);
 struct pr_http_route {
     const char *method;
-    const char *path; /* exact, or ending in a slash and a star: then tail is the rest (without slashes) */
+    const char *path; /* exact, or ending in a slash and a star: then tail is the rest, not empty, without slashes */
     pr_http_handler handler;
 };
 
