@@ -45,7 +45,8 @@ void mail_dot_finish(struct mail_dot_encoder *e, struct pr_buf *out);
 /* The same line-end normalisation for BDAT without BINARYMIME: lone CR/LF become CRLF, no dot stuffing; finish adds a
  * final CRLF if the last line lacks one. */
 struct mail_crlf_encoder {
-    unsigned state; /* private */
+    unsigned state;   /* private */
+    unsigned defects; /* MAIL_DOT_BARE_LF, _BARE_CR, _NUL: what was mended; a CR at the very end only after finish */
 };
 void mail_crlf_encoder_init(struct mail_crlf_encoder *e);
 void mail_crlf_encode(struct mail_crlf_encoder *e, struct pr_slice in, struct pr_buf *out);

@@ -14,6 +14,7 @@ struct writer {
     struct pr_slice in;
     size_t run, at;
     unsigned state;
+    unsigned defects; /* found */
     struct pr_buf *out;
 };
 
@@ -39,22 +40,27 @@ static void take_special(struct writer *w)
     if (c == '\r' && last) {
         w->state = CR;
     } else if (c != '\0') {
+        w->defects |= c == '\r' ? MAIL_DOT_BARE_CR : MAIL_DOT_BARE_LF;
         pr_buf_append(w->out, "\r\n", 2);
         w->state = LINE_START;
+    } else {
+        w->defects |= MAIL_DOT_NUL;
     }
 }
 
-static void encode(unsigned *state, struct pr_slice in, bool stuff, struct pr_buf *out)
+/* Returns the defects found. */
+static unsigned encode(unsigned *state, struct pr_slice in, bool stuff, struct pr_buf *out)
 {
     struct writer w = {.in = in, .state = *state, .out = out};
     bool high = false;
     pr_assert(*state != FINISHED);
     if (in.len == 0)
-        return;
+        return 0;
     if (w.state == CR) {
         /* With its LF or without: it becomes a line end. */
         pr_buf_append(out, "\r\n", 2);
         w.at = w.run = in.ptr[0] == '\n';
+        w.defects = in.ptr[0] == '\n' ? 0 : MAIL_DOT_BARE_CR;
         w.state = LINE_START;
     }
     while (w.at < in.len) {
@@ -71,6 +77,7 @@ static void encode(unsigned *state, struct pr_slice in, bool stuff, struct pr_bu
     }
     flush_run(&w);
     *state = w.state;
+    return w.defects;
 }
 
 static void finish(unsigned *state, struct pr_buf *out)
@@ -88,7 +95,7 @@ void mail_dot_encoder_init(struct mail_dot_encoder *e)
 
 void mail_dot_encode(struct mail_dot_encoder *e, struct pr_slice in, struct pr_buf *out)
 {
-    encode(&e->state, in, true, out);
+    (void)encode(&e->state, in, true, out);
 }
 
 void mail_dot_finish(struct mail_dot_encoder *e, struct pr_buf *out)
@@ -100,15 +107,18 @@ void mail_dot_finish(struct mail_dot_encoder *e, struct pr_buf *out)
 void mail_crlf_encoder_init(struct mail_crlf_encoder *e)
 {
     e->state = LINE_START;
+    e->defects = 0;
 }
 
 void mail_crlf_encode(struct mail_crlf_encoder *e, struct pr_slice in, struct pr_buf *out)
 {
-    encode(&e->state, in, false, out);
+    e->defects |= encode(&e->state, in, false, out);
 }
 
 void mail_crlf_finish(struct mail_crlf_encoder *e, struct pr_buf *out)
 {
+    if (e->state == CR)
+        e->defects |= MAIL_DOT_BARE_CR;
     finish(&e->state, out);
 }
 

@@ -61,6 +61,7 @@ extern const char *const ing_reason_names[ING_REASON_NR];
 
 struct ing_options {
     struct pr_slice hostname; /* our name: greeting, EHLO, Received */
+    struct pr_slice postmaster_domain; /* where mail for <postmaster> goes; empty: hostname */
     struct pr_slice banner;   /* text behind "220 "; empty: "<hostname> ESMTP Postrider" */
     unsigned ext;             /* enum mail_ext bits offered; BINARYMIME needs CHUNKING */
     bool pipelining;          /* advertised */
@@ -125,14 +126,14 @@ struct ing_event {
     struct pr_slice tls;    /* TLS_UP: "TLSv1.3 with cipher X", copied */
     enum ing_spool_status status; /* SPOOL_LOST (not OK), COMMITTED */
     struct pr_slice id;           /* COMMITTED and OK: queue id */
-    const struct mail_reply *reply; /* COMMITTED: instead of the standard reply, or NULL */
+    const struct mail_reply *reply; /* COMMITTED: a refusal (4yz, 5yz) instead of the standard one, or NULL */
 };
 
 /* Observations for metrics and logs; slices are borrowed until return. */
 enum ing_note_kind {
     ING_NOTE_COMMAND,  /* verb, reply */
-    ING_NOTE_REJECTED, /* stage, reason, reply, subject; sender and recipients so far in envelope */
-    ING_NOTE_ACCEPTED, /* id, envelope, n_rcpts, duration_ms */
+    ING_NOTE_REJECTED, /* stage, reason, reply, subject; sender and number of recipients so far */
+    ING_NOTE_ACCEPTED, /* id, sender, rcpts, size_bytes, duration_ms */
 };
 struct ing_note {
     enum ing_note_kind kind;
@@ -145,12 +146,21 @@ struct ing_note {
     struct pr_slice sender;
     bool has_sender;
     struct pr_slice id;
+    const struct mail_rcpt *rcpts; /* as given, duplicates included */
     size_t n_rcpts;
+    uint64_t size_bytes;  /* of the content, our trace field included */
     uint64_t duration_ms; /* since MAIL */
-    const struct mail_envelope *envelope; /* ACCEPTED */
 };
 
-enum ing_close_reason { ING_CLOSE_QUIT, ING_CLOSE_PEER, ING_CLOSE_REFUSED, ING_CLOSE_TIMEOUT, ING_CLOSE_SHUTDOWN, ING_CLOSE_TLS, ING_CLOSE_NR };
+enum ing_close_reason {
+    ING_CLOSE_QUIT,
+    ING_CLOSE_PEER,    /* it ended its input */
+    ING_CLOSE_REFUSED, /* we hung up on it */
+    ING_CLOSE_TIMEOUT,
+    ING_CLOSE_SHUTDOWN,
+    ING_CLOSE_TLS, /* no handshake */
+    ING_CLOSE_NR,
+};
 extern const char *const ing_close_names[ING_CLOSE_NR];
 
 struct ing_ops {
