@@ -33,10 +33,8 @@ static void end_field_name(struct mail_header_scan *s)
             s->seen |= known[i].seen;
 }
 
-static void count(struct mail_header_scan *s, size_t n)
+static void count_field(struct mail_header_scan *s, size_t n)
 {
-    s->header_bytes += n;
-    s->line_len += n;
     s->field_len += n;
     if (s->field_len > s->longest_field)
         s->longest_field = s->field_len;
@@ -52,7 +50,6 @@ static void start_field(struct mail_header_scan *s)
 /* The first octet of a line. */
 static void start_line(struct mail_header_scan *s, char c)
 {
-    s->line_len = 0;
     if (c == '\n')
         s->state = DONE;
     else if (c == '\r')
@@ -61,6 +58,14 @@ static void start_line(struct mail_header_scan *s, char c)
         s->state = REST;
     else
         start_field(s);
+}
+
+/* CR LF is the empty line, which belongs to no field; CR and anything else is a line of junk. */
+static void after_cr(struct mail_header_scan *s, char c)
+{
+    s->state = c == '\n' ? DONE : REST;
+    if (s->state == REST)
+        count_field(s, 1);
 }
 
 static void take_name(struct mail_header_scan *s, char c)
@@ -77,19 +82,16 @@ static void take_name(struct mail_header_scan *s, char c)
 
 static void take_octet(struct mail_header_scan *s, char c)
 {
-    if (s->state == LINE_START) {
+    if (s->state == LINE_START)
         start_line(s, c);
-    } else if (s->state == LINE_CR) {
-        /* CR LF is the empty line; CR and anything else is a line of junk. */
-        if (c == '\n')
-            s->state = DONE;
-        else
-            s->state = REST;
-    }
+    else if (s->state == LINE_CR)
+        after_cr(s, c);
     if (s->state == NAME)
         take_name(s, c);
-    count(s, 1);
+    s->header_bytes++;
     s->done = s->state == DONE;
+    if (!s->done && s->state != LINE_CR)
+        count_field(s, 1);
 }
 
 void mail_header_scan(struct mail_header_scan *s, struct pr_slice in)
@@ -103,7 +105,8 @@ void mail_header_scan(struct mail_header_scan *s, struct pr_slice in)
         size_t n = pr_slice_find(pr_slice_from(in, at), '\n');
         bool ended = n != SIZE_MAX;
         n = ended ? n + 1 : in.len - at;
-        count(s, n);
+        s->header_bytes += n;
+        count_field(s, n);
         at += n;
         if (ended)
             s->state = LINE_START;

@@ -22,9 +22,8 @@ struct mail_header_scan {
     unsigned received;   /* Received fields seen */
     unsigned seen;       /* enum mail_header_seen bits */
     size_t header_bytes; /* up to and including the empty line, once done */
-    size_t line_len;
-    size_t longest_field; /* octets, for the limit of one header field */
-    size_t field_len;
+    size_t longest_field; /* octets with line ends, for the limit of one header field */
+    size_t field_len;     /* of the field being read */
     bool done; /* header ended */
 };
 
