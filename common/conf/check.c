@@ -32,8 +32,10 @@ static struct conf_mark member_place(const struct check *k, const char *path, si
 
 static void check_hostname(const struct check *k)
 {
-    if (strchr(k->c->hostname, '.') == NULL)
-        warn_at(k, place(k, "hostname", NULL), "hostname: mail.example.com",
+    struct conf_mark at = place(k, "hostname", NULL);
+    /* Among errors the name may be a stand-in for one of them. */
+    if (strchr(k->c->hostname, '.') == NULL && (at.line != 0 || k->report->errors->n_errors == 0))
+        warn_at(k, at, "hostname: mail.example.com",
                 "the host name \"%s\" is not fully qualified: other servers may refuse our mail", k->c->hostname);
 }
 
