@@ -91,3 +91,24 @@ def fresh(request):
     """A recipient no other test uses."""
     name = "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).strip("-")
     return f"{name[:50]}@dest.example"
+
+
+@pytest.fixture
+def mx(request):
+    """mx(box, "127.0.0.3", ...) makes a sink at the MX port of box that lives as long as the test."""
+    made = []
+
+    def make(box, host="127.0.0.3", **kw):
+        made.append(box.new_sink(host=host, **kw))
+        return made[-1]
+
+    yield make
+    for s in made:
+        s.close()
+
+
+@pytest.fixture
+def domain(request):
+    """A domain no other test uses."""
+    name = "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).strip("-")
+    return f"{name[:50].strip('-')}.example"

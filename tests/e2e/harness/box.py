@@ -230,7 +230,8 @@ class Box:
     # ---- doors
 
     def admin(self, role="scheduler"):
-        return Admin("unix:" + os.path.join(self.config["runtime_dir"], role + ".http"))
+        default = "unix:" + os.path.join(self.config["runtime_dir"], role + ".http")
+        return Admin(self.config.get("admin", {}).get(role, default))
 
     @property
     def api(self):

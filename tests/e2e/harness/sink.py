@@ -101,6 +101,7 @@ class Session:
     tls: str = ""
     commands: list = field(default_factory=list)
     transactions: int = 0
+    pipelined: int = 0  # commands that had another one right behind them
 
 
 DEFAULT_EXTENSIONS = ("PIPELINING", "SIZE 104857600", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING")
@@ -147,9 +148,10 @@ class Sink:
         self._call(self._unlisten(drop))
 
     def close(self):
-        self.down()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        if self._thread.is_alive():
+            self.down()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(10)
 
     async def _listen(self):
         if self.listening:
@@ -365,6 +367,8 @@ class _Connection:
     def may_pipeline(self, what):
         if "PIPELINING" not in self.features:
             self.quiet(what)
+        elif self.buffer:
+            self.session.pipelined += 1
 
     async def do_mail(self, argument):
         self.may_pipeline("MAIL")
