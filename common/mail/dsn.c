@@ -14,7 +14,9 @@
 #include "common/mail/reply.h"
 #include "common/mail/text.h"
 
-enum { DIAGNOSTIC_MAX = 1000, NAME_MAX_OCTETS = 255, ADDRESS_MAX = 1024 };
+/* Together on one line: below MAIL_LINE_MAX. */
+enum { ADDRESS_MAX = 900, TYPE_MAX = 64, NAME_MAX_OCTETS = 255 };
+enum { DIAGNOSTIC_MAX = 1000 };
 
 struct part {
     const char *description;
@@ -144,15 +146,18 @@ static void add_story(struct pr_buf *out, const struct mail_rcpt *r, bool utf8)
     pr_buf_char(out, '<');
     add_address(out, r->address, utf8);
     pr_buf_str(out, ">:\r\n    ");
+    bool told = r->code != 0 || r->diagnostic.len > 0;
     if (r->status == MAIL_RCPT_EXPIRED)
-        pr_buf_str(&words, "it could not be delivered in time; the last attempt ended with: ");
-    if (r->remote.len > 0) {
+        pr_buf_str(&words, "it could not be delivered in time");
+    else if (!told)
+        pr_buf_str(&words, "no further information");
+    if (r->status == MAIL_RCPT_EXPIRED && told)
+        pr_buf_str(&words, "; the last attempt ended with: ");
+    if (r->remote.len > 0 && told) {
         pr_buf_str(&words, "host ");
         pr_buf_add(&words, pr_slice_head(r->remote, NAME_MAX_OCTETS));
         pr_buf_str(&words, r->code != 0 ? " said: " : ": ");
     }
-    if (r->code == 0 && r->diagnostic.len == 0)
-        pr_buf_str(&words, "no further information");
     add_diagnostic(&words, r);
     mail_text_fold(pr_buf_slice(&words), utf8, 4, "    ", out);
     add_crlf(out);
@@ -210,7 +215,7 @@ static void add_original_recipient(struct pr_buf *out, struct pr_slice orcpt, bo
     if (type.len == 0 || address.len == 0)
         return;
     pr_buf_str(out, "Original-Recipient: ");
-    add_token(out, type);
+    add_token(out, pr_slice_head(type, TYPE_MAX));
     pr_buf_char(out, ';');
     add_address(out, address, utf8);
     add_crlf(out);
@@ -279,10 +284,24 @@ static bool returns_content(const struct mail_dsn *d)
     return check.longest_line <= MAIL_LINE_MAX;
 }
 
-/* Header lines up to the empty one, bounded, with over-long lines folded. */
+/* One line and its CRLF, folded where it is too long for SMTP, never inside a character. */
+static void add_header_line(struct pr_buf *out, struct pr_slice line)
+{
+    while (line.len > MAIL_LINE_MAX - 1) {
+        size_t n = MAIL_LINE_MAX - 1;
+        while (n > MAIL_LINE_MAX - 4 && ((unsigned char)line.ptr[n] & 0xc0) == 0x80)
+            n--;
+        pr_buf_append(out, line.ptr, n);
+        pr_buf_str(out, "\r\n ");
+        line = pr_slice_from(line, n);
+    }
+    pr_buf_add(out, line);
+    add_crlf(out);
+}
+
+/* Header lines up to the empty one, bounded. */
 static void add_header_lines(struct pr_buf *out, struct pr_slice header)
 {
-    enum { CUT = MAIL_LINE_MAX - 1 };
     struct pr_buf text = {NULL, 0, 0};
     struct mail_crlf_encoder encoder;
     mail_crlf_encoder_init(&encoder);
@@ -290,14 +309,9 @@ static void add_header_lines(struct pr_buf *out, struct pr_slice header)
     mail_crlf_finish(&encoder, &text);
     struct pr_slice left = pr_buf_slice(&text);
     while (left.len > 0 && left.ptr[0] != '\r') {
-        size_t n = pr_slice_find(left, '\r');
-        for (; n > CUT; n -= CUT) {
-            pr_buf_append(out, left.ptr, CUT);
-            pr_buf_str(out, "\r\n ");
-            left = pr_slice_from(left, CUT);
-        }
-        pr_buf_append(out, left.ptr, n + 2);
-        left = pr_slice_from(left, n + 2);
+        struct pr_slice line = pr_slice_head(left, pr_slice_find(left, '\r'));
+        add_header_line(out, line);
+        left = pr_slice_from(left, line.len + 2);
     }
     pr_buf_fini(&text);
 }
