@@ -32,7 +32,8 @@ struct sched_config {
     size_t inflight_max;      /* issued and unfinished */
     unsigned window_min, window_max;            /* rows a flow reads ahead; window_max <= SCHED_SCAN_MAX */
     unsigned class_weight[MAIL_CLASS_NR];       /* stride: 16 : 4 : 1 */
-    unsigned reserve_percent; /* of a destination's capacity, for transactional mail; from capacity 4 on */
+    unsigned reserve_percent; /* of a destination's credit, for transactional mail ... */
+    unsigned reserve_from;    /* ... where it has at least so much: 4 slots with prefetch */
     unsigned poison_limit;    /* a job lost with its lane so often is quarantined */
     uint64_t seed;
 };
@@ -97,8 +98,8 @@ struct sched_actions {
     void (*send_job)(void *data, const struct sched_issue *issue);
     /* The lane need not finish this attempt. */
     void (*cancel)(void *data, uint32_t lane, const struct sched_ref *ref);
-    /* The lease of this attempt is void; delete it (only if it still is that attempt's) with the next entry. Losing this
-     * is harmless. */
+    /* The lease of this attempt is void: release it (if it still is that attempt's). In the log this comes before any
+     * issue that was asked for later. */
     void (*free_lease)(void *data, const struct sched_ref *ref);
     /* Tell all lanes; only on changes that matter, coalesced. backlog 0: nothing waits. */
     void (*demand)(void *data, const struct sched_dest_ref *dest, uint32_t backlog, uint32_t weight);
@@ -141,7 +142,8 @@ void sched_flow_added(struct sched *s, struct pr_now now, const struct sched_flo
 /* Adds to the count of rows that existed before the flow was added (found by a scan of a snapshot). For listings. */
 void sched_flow_counted(struct sched *s, uint32_t flow, uint64_t rows);
 /* The route changed: same flow, other destination. */
-void sched_flow_moved(struct sched *s, struct pr_now now, uint32_t flow, struct pr_slice destination);
+void sched_flow_moved(struct sched *s, struct pr_now now, uint32_t flow, struct pr_slice tenant,
+                      struct pr_slice destination);
 /* The store deleted the flow (no rows for long). */
 void sched_flow_gone(struct sched *s, struct pr_now now, uint32_t flow);
 
@@ -211,8 +213,7 @@ struct sched_result {
 struct sched_decision {
     bool current;        /* the attempt is the one we know; else only DELIVERED will count, by the rules of apply */
     bool expire;         /* pending recipients have come to their end: bounce instead of deferring */
-    uint64_t next_due_ms;  /* for the new row, if any recipient stays pending: jitter is in it */
-    uint32_t next_attempt; /* likewise */
+    uint64_t next_due_ms; /* for the new row, if any recipient stays pending: jitter is in it */
 };
 /* 0: propose the result with *ret_decision; afterwards sched_result_done (and the effects: row_gone, row_filed).
  * PR_EEXIST: a result of this attempt is being committed already: drop this copy, the acknowledgement is on its way. */
