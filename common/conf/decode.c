@@ -1,6 +1,7 @@
 #include "common/conf/decode.h"
 
 #include "common/base/assert.h"
+#include "common/base/suggest.h"
 #include "common/conf/value.h"
 
 static void *field_of(void *base, size_t offset) { return (char *)base + offset; }
@@ -134,14 +135,14 @@ static void decode_list(struct conf_decoder *d, const struct conf_item *item, co
 
 static void unknown_key(struct conf_decoder *d, const struct conf_item *parent, const struct conf_node *n)
 {
-    struct conf_suggest near, far;
-    conf_suggest_init(&near, n->key);
-    conf_suggest_init(&far, n->key);
+    struct pr_suggest near, far;
+    pr_suggest_init(&near, n->key);
+    pr_suggest_init(&far, n->key);
     const struct conf_item *elsewhere = NULL;
     for (size_t i = 0; i < d->schema->n; i++) {
         const struct conf_item *item = &d->schema->items[i];
         if (conf_item_is_child(item, parent))
-            conf_suggest_try(&near, conf_item_key(item));
+            pr_suggest_try(&near, conf_item_key(item));
         else if (elsewhere == NULL && pr_slice_eq_str(n->key, conf_item_key(item)))
             elsewhere = item;
     }

@@ -28,14 +28,4 @@ void conf_report(struct conf_report *r, enum pr_conf_severity severity, struct c
 #define conf_error(r, mark, hint, ...) conf_report(r, PR_CONF_ERROR, mark, hint, __VA_ARGS__)
 #define conf_warning(r, mark, hint, ...) conf_report(r, PR_CONF_WARNING, mark, hint, __VA_ARGS__)
 
-/* The closest of the names, or NULL when none is close enough to be meant: Damerau-Levenshtein distance at most a third
- * of the length. */
-struct conf_suggest {
-    struct pr_slice wanted;
-    const char *best;
-    size_t best_distance;
-};
-void conf_suggest_init(struct conf_suggest *s, struct pr_slice wanted);
-void conf_suggest_try(struct conf_suggest *s, const char *candidate);
-
 #endif

@@ -7,6 +7,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
+#include "common/base/suggest.h"
 #include "common/conf/node.h"
 #include "common/mail/address.h"
 
@@ -163,12 +164,12 @@ static int parse_choice(const struct conf_item *item, struct pr_slice s, struct 
     size_t at = conf_choice_find(item->choices, s);
     if (at == SIZE_MAX) {
         struct pr_buf hint = {0};
-        struct conf_suggest suggest;
-        conf_suggest_init(&suggest, s);
+        struct pr_suggest suggest;
+        pr_suggest_init(&suggest, s);
         for (size_t i = 0; conf_choice_at(item->choices, i).len > 0; i++) {
             struct pr_slice c = conf_choice_at(item->choices, i);
             pr_buf_printf(&hint, "%s%.*s", i == 0 ? "one of " : ", ", PR_SLICE_ARG(c));
-            conf_suggest_try(&suggest, pr_arena_cstr(arena, c));
+            pr_suggest_try(&suggest, pr_arena_cstr(arena, c));
         }
         if (suggest.best != NULL)
             pr_buf_printf(&hint, "; did you mean %s?", suggest.best);
