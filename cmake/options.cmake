@@ -1,5 +1,5 @@
 # Warnings and hardening for our own code; generated code and libraries are SYSTEM.
-add_compile_definitions(_GNU_SOURCE)
+add_compile_definitions(_GNU_SOURCE POSTRIDER_VERSION="${PROJECT_VERSION}")
 add_compile_options(
     -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
     -Wundef -Wcast-align -Wpointer-arith -Wwrite-strings -Wimplicit-fallthrough -Wswitch-enum

@@ -129,17 +129,20 @@ static size_t on_unescape(void *cls, struct MHD_Connection *connection, char *te
 
 /* --- routing --- */
 
+/* The star of a pattern stands for one whole, non-empty segment. */
 static bool route_path_matches(const struct pr_http_route *route, struct pr_slice raw, struct pr_slice *ret_tail)
 {
-    struct pr_slice pattern = pr_slice_str(route->path);
+    struct pr_slice after, before = pr_slice_cut(pr_slice_str(route->path), '*', &after);
     *ret_tail = (struct pr_slice){NULL, 0};
-    if (!pr_slice_iends(pattern, PR_SLICE_LIT("/*")))
-        return pr_slice_eq(raw, pattern);
-    pattern.len--; /* without the star */
-    if (!pr_slice_starts(raw, pattern) || raw.len == pattern.len)
+    if (after.ptr == NULL)
+        return pr_slice_eq(raw, before);
+    if (!pr_slice_starts(raw, before))
         return false;
-    *ret_tail = pr_slice_from(raw, pattern.len);
-    return pr_slice_find(*ret_tail, '/') == SIZE_MAX;
+    struct pr_slice rest = pr_slice_from(raw, before.len);
+    size_t slash = pr_slice_find(rest, '/');
+    size_t end = slash == SIZE_MAX ? rest.len : slash;
+    *ret_tail = pr_slice_head(rest, end);
+    return end > 0 && pr_slice_eq(pr_slice_from(rest, end), after);
 }
 
 static bool method_matches(const struct pr_http_route *route, struct pr_slice method)

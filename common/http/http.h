@@ -38,7 +38,7 @@ void pr_http_error(struct pr_http_response *out, unsigned status, const char *co
 typedef void (*pr_http_handler)(void *data, const struct pr_http_request *req, struct pr_http_response *out);
 struct pr_http_route {
     const char *method;
-    const char *path; /* exact, or ending in a slash and a star: then tail is the rest, not empty, without slashes */
+    const char *path; /* exact, or with one star as a whole segment: tail is what it matched, not empty */
     pr_http_handler handler;
 };
 

@@ -73,8 +73,13 @@ Postrider__Payload *wire_put_payload(struct wire_encoder *e, struct pr_slice byt
     pr_assert(e->payload != NULL);
     Postrider__Payload *p = pr_arena_alloc(e->arena, sizeof *p);
     postrider__payload__init(p);
-    p->offset = e->payload->len;
     p->length = bytes.len;
+    /* Bytes that were built in place are not copied. */
+    if (bytes.ptr >= e->payload->ptr && bytes.ptr + bytes.len <= e->payload->ptr + e->payload->len) {
+        p->offset = (uint64_t)(bytes.ptr - e->payload->ptr);
+        return p;
+    }
+    p->offset = e->payload->len;
     pr_buf_add(e->payload, bytes);
     return p;
 }

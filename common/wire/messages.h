@@ -318,7 +318,7 @@ struct wire_msg {
 };
 
 /* Encodes m: the header is appended to *header, payload parts (bodies) are appended to *payload (may be NULL for types
- * without one). */
+ * without one); parts that already lie inside *payload are only referred to. */
 void wire_encode(const struct wire_msg *m, struct pr_buf *header, struct pr_buf *payload);
 /* Decodes and checks. PR_EPARSE, PR_EVERSION, PR_ETOOBIG. */
 PR_MUST_USE int wire_decode(struct pr_slice header, struct pr_slice payload, struct pr_arena *arena, struct wire_msg *ret);
