@@ -86,7 +86,7 @@ static const struct pr_metric_def defs[SM_METRIC_NR] = {
     [SM_CONFIG_RELOADS] = COUNTER("postrider_config_reloads_total", "Configuration reloads.", LABEL("result", results)),
     [SM_CONFIG_TIME] = GAUGE("postrider_config_last_success_timestamp_seconds", "When the configuration was last loaded.",
                              NONE),
-    [SM_LOG_MESSAGES] = GAUGE("postrider_log_messages", "Log lines since start.", LABEL("level", levels)),
+    [SM_LOG_MESSAGES] = COUNTER("postrider_log_messages_total", "Log lines since start.", LABEL("level", levels)),
 };
 
 struct pr_metrics *sm_metrics_new(void)
