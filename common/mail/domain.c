@@ -156,6 +156,8 @@ static struct pr_slice without_dot(struct pr_slice domain)
 void mail_domain_normalize(struct pr_slice domain, struct pr_buf *out)
 {
     domain = without_dot(domain);
+    if (domain.len == 0)
+        return;
     char *p = pr_buf_reserve(out, domain.len);
     for (size_t i = 0; i < domain.len; i++)
         p[i] = pr_lower(domain.ptr[i]);

@@ -2,7 +2,7 @@
  *
  *   1. the three parts are written to one buffer each: words for people, fields for software (RFC 3464), and the
  *      original or its header
- *   2. a boundary is made from our Message-ID and the parts themselves, and tried again until it occurs in none
+ *   2. a boundary is made from our header and the parts themselves, and tried again until it occurs in none
  *   3. header and parts are put together
  *
  * Nothing from outside is trusted with a line end: texts are cleaned and folded, the original goes through the CRLF
@@ -338,29 +338,8 @@ static void make_original(const struct mail_dsn *d, struct part *p)
 
 enum { N_PARTS = 3 };
 
-static bool occurs(struct pr_slice boundary, const struct part *parts)
-{
-    for (size_t i = 0; i < N_PARTS; i++)
-        if (pr_slice_find_slice(pr_buf_slice(&parts[i].body), boundary) != SIZE_MAX)
-            return true;
-    return false;
-}
-
-/* The hash takes in the parts, so nobody can write a message that holds its own boundary; the search makes it certain. */
-static void make_boundary(const struct mail_dsn *d, const struct part *parts, struct pr_buf *out)
-{
-    uint64_t seed = pr_hash(d->message_id, d->now.ms);
-    do {
-        uint64_t h = seed++;
-        for (size_t i = 0; i < N_PARTS; i++)
-            h = pr_hash(pr_buf_slice(&parts[i].body), h);
-        pr_buf_clear(out);
-        pr_buf_printf(out, "=_postrider_%016llx%016llx", (unsigned long long)h,
-                      (unsigned long long)pr_hash_u64(h ^ seed));
-    } while (occurs(pr_buf_slice(out), parts));
-}
-
-static void add_message_header(struct pr_buf *out, const struct mail_dsn *d, struct pr_slice boundary, bool eight_bit)
+/* Our own header, up to the boundary's quote. */
+static void make_header(const struct mail_dsn *d, struct pr_buf *out)
 {
     pr_buf_str(out, "From: Mail Delivery System <MAILER-DAEMON@");
     add_host(out, d);
@@ -381,9 +360,29 @@ static void add_message_header(struct pr_buf *out, const struct mail_dsn *d, str
     add_host(out, d);
     pr_buf_str(out, ">\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
     pr_buf_str(out, "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"");
-    pr_buf_add(out, boundary);
-    pr_buf_str(out, eight_bit ? "\"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" : "\"\r\n\r\n");
-    pr_buf_str(out, "This is a MIME-encapsulated message.\r\n");
+}
+
+static bool occurs(struct pr_slice boundary, const struct pr_buf *header, const struct part *parts)
+{
+    bool found = pr_slice_find_slice(pr_buf_slice(header), boundary) != SIZE_MAX;
+    for (size_t i = 0; i < N_PARTS; i++)
+        found |= pr_slice_find_slice(pr_buf_slice(&parts[i].body), boundary) != SIZE_MAX;
+    return found;
+}
+
+/* The hash takes in all the text (the header holds the Message-ID), so nobody can write a message that holds its own
+ * boundary; the search makes it certain. */
+static void make_boundary(const struct pr_buf *header, const struct part *parts, struct pr_buf *out)
+{
+    uint64_t seed = 0;
+    do {
+        uint64_t h = pr_hash(pr_buf_slice(header), seed++);
+        for (size_t i = 0; i < N_PARTS; i++)
+            h = pr_hash(pr_buf_slice(&parts[i].body), h);
+        pr_buf_clear(out);
+        pr_buf_printf(out, "=_postrider_%016llx%016llx", (unsigned long long)h,
+                      (unsigned long long)pr_hash_u64(h ^ seed));
+    } while (occurs(pr_buf_slice(out), header, parts));
 }
 
 static void add_part(struct pr_buf *out, const struct part *p, struct pr_slice boundary)
@@ -403,15 +402,19 @@ static void add_part(struct pr_buf *out, const struct part *p, struct pr_slice b
 void mail_dsn_format(const struct mail_dsn *d, struct pr_buf *out)
 {
     struct part parts[N_PARTS] = {{.description = NULL}};
-    struct pr_buf boundary = {NULL, 0, 0};
+    struct pr_buf header = {NULL, 0, 0}, boundary = {NULL, 0, 0};
     bool utf8 = reports_utf8(d), eight_bit = false;
+    make_header(d, &header);
     make_text(d, utf8, &parts[0]);
     make_status(d, utf8, &parts[1]);
     make_original(d, &parts[2]);
-    make_boundary(d, parts, &boundary);
+    make_boundary(&header, parts, &boundary);
     for (size_t i = 0; i < N_PARTS; i++)
         eight_bit |= parts[i].eight_bit;
-    add_message_header(out, d, pr_buf_slice(&boundary), eight_bit);
+    pr_buf_add(out, pr_buf_slice(&header));
+    pr_buf_add(out, pr_buf_slice(&boundary));
+    pr_buf_str(out, eight_bit ? "\"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" : "\"\r\n\r\n");
+    pr_buf_str(out, "This is a MIME-encapsulated message.\r\n");
     for (size_t i = 0; i < N_PARTS; i++) {
         /* The third part is optional (RFC 6522 section 3), and empty when nothing of the original is left. */
         if (parts[i].body.len > 0)
@@ -422,4 +425,5 @@ void mail_dsn_format(const struct mail_dsn *d, struct pr_buf *out)
     pr_buf_add(out, pr_buf_slice(&boundary));
     pr_buf_str(out, "--\r\n");
     pr_buf_fini(&boundary);
+    pr_buf_fini(&header);
 }
