@@ -101,6 +101,16 @@ void ing_close(struct ing_session *s, enum ing_close_reason reason)
 
 /* ---- events ---- */
 
+static void flush(struct ing_session *s)
+{
+    if (s->out.len == 0 || ((s->block & ING_BLOCK_DELAY) != 0 && !s->closing))
+        return;
+    s->ops->send(s->data, pr_buf_slice(&s->out));
+    pr_buf_clear(&s->out);
+    if (s->out.cap > KEEP_OUT)
+        pr_buf_fini(&s->out);
+}
+
 static void greet(struct ing_session *s)
 {
     const struct ing_options *o = s->o;
@@ -197,6 +207,13 @@ static void state_timed_out(struct ing_session *s)
     }
 }
 
+/* Said before the next command is looked at, which may be an error again. */
+static void end_delay(struct ing_session *s)
+{
+    s->block &= ~(unsigned)ING_BLOCK_DELAY;
+    flush(s);
+}
+
 static void on_deadline(struct ing_session *s)
 {
     if (s->now.mono.ms < ing_session_deadline(s).ms)
@@ -204,7 +221,7 @@ static void on_deadline(struct ing_session *s)
     if ((s->block & ING_BLOCK_SPACE) != 0)
         ing_body_lost(s, s->tx->spool_full ? ING_R_UNAVAILABLE : ING_R_MEMORY);
     else if ((s->block & ING_BLOCK_DELAY) != 0)
-        s->block &= ~(unsigned)ING_BLOCK_DELAY;
+        end_delay(s);
     else
         state_timed_out(s);
 }
@@ -258,16 +275,6 @@ static void handle(struct ing_session *s, const struct ing_event *ev)
 static bool looks_at_input(const struct ing_session *s)
 {
     return s->block == 0 && ing_state(s) != ING_COMMIT && ing_state(s) != ING_TLS;
-}
-
-static void flush(struct ing_session *s)
-{
-    if (s->out.len == 0 || ((s->block & ING_BLOCK_DELAY) != 0 && !s->closing))
-        return;
-    s->ops->send(s->data, pr_buf_slice(&s->out));
-    pr_buf_clear(&s->out);
-    if (s->out.cap > KEEP_OUT)
-        pr_buf_fini(&s->out);
 }
 
 /* Reading goes on while we wait, so that a peer that goes away is noticed, but only up to a little. */

@@ -164,7 +164,7 @@ enum ing_close_reason {
 extern const char *const ing_close_names[ING_CLOSE_NR];
 
 struct ing_ops {
-    /* Once per step at most, with all replies of that step. */
+    /* Once per step, with all replies of that step; twice when a delayed error reply is due in it. */
     void (*send)(void *data, struct pr_slice bytes);
     /* Bytes received in clear and not yet given to the session are dropped; answer: TLS_UP or TLS_FAILED. */
     void (*start_tls)(void *data);

@@ -98,11 +98,16 @@ const struct ing_cell *ing_cell(enum ing_state state, enum mail_verb verb)
     return &table[row][verb];
 }
 
+static void print_cell(struct pr_buf *out, unsigned row, const char *text)
+{
+    pr_buf_printf(out, " %-*s", row + 1 < COMMANDS ? 11 : 0, text);
+}
+
 void ing_state_verb_print(struct pr_buf *out)
 {
     pr_buf_printf(out, "%-10s", "verb");
     for (unsigned row = 0; row < COMMANDS; row++)
-        pr_buf_printf(out, " %-11s", ing_states[rows[row]].name);
+        print_cell(out, row, ing_states[rows[row]].name);
     pr_buf_char(out, '\n');
     for (unsigned verb = 0; verb < MAIL_VERB_NR; verb++) {
         pr_buf_printf(out, "%-10s", mail_verb_names[verb]);
@@ -114,7 +119,7 @@ void ing_state_verb_print(struct pr_buf *out)
                 (void)snprintf(text, sizeof text, "%s", c->name);
             else
                 (void)snprintf(text, sizeof text, "%u %s", r->code, r->enhanced);
-            pr_buf_printf(out, " %-11s", text);
+            print_cell(out, row, text);
         }
         pr_buf_char(out, '\n');
     }
