@@ -77,7 +77,7 @@ enum dlv_client_action_type {
     DLV_DO_START_TLS,  /* after the bytes */
     DLV_DO_WANT_CHUNK, /* mail, seq: answer by CHUNK when there is room in the output */
     DLV_DO_REPORT,     /* all recipients of mail are decided; the client has let go of it */
-    DLV_DO_REQUEUE,    /* nothing was decided and nothing is in doubt: mail wants another connection */
+    DLV_DO_REQUEUE,    /* nothing was decided and nothing is in doubt: mail wants another connection (see dlv_client_verdict) */
     DLV_DO_READY,      /* the handshake is over: mails can be taken */
     DLV_DO_CLOSE,      /* close the connection after the bytes; the last action ever */
 };
@@ -98,6 +98,7 @@ struct dlv_client_action {
     enum dlv_client_action_type type;
     struct dlv_mail *mail;
     uint32_t seq; /* WANT_CHUNK */
+    bool free;    /* REQUEUE: the connection had worked and went away without a word about this mail: no fault of the site */
 };
 
 enum { DLV_CLIENT_ACTIONS_MAX = 16 };

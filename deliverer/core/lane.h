@@ -23,6 +23,7 @@
 #include "common/base/list.h"
 #include "deliverer/core/gcra.h"
 #include "deliverer/core/journal.h"
+#include "deliverer/core/route.h"
 
 struct dlv_lane_options {
     uint64_t seed;
@@ -54,6 +55,7 @@ struct dlv_job {
     unsigned sessions; /* connections it has been given to */
     struct dlv_dest *dest;
     struct dlv_account *account;
+    struct dlv_conn *conn; /* while STARTED or DOT */
     pr_mono received;
     pr_mono sent;           /* result last sent */
     struct pr_list link;    /* ready, or results to send, or results sent, or returns */
@@ -66,6 +68,7 @@ struct dlv_conn {
     struct dlv_dest *dest;
     enum dlv_conn_state state;
     bool draining;  /* to be closed when its present jobs are done */
+    bool aborted;   /* ABORT was asked for */
     bool dot;       /* a reply to a final dot is awaited: never cut */
     unsigned jobs;  /* on it now */
     pr_mono since;  /* of the state */
@@ -106,12 +109,12 @@ bool dlv_lane_cancel(struct dlv_lane *l, struct dlv_job *job);
 /* The next job for a connection that can take one, or NULL; it is STARTED then. */
 struct dlv_job *dlv_lane_take(struct dlv_lane *l, struct dlv_conn *conn, pr_mono now);
 /* The end of its content is about to be written. */
-void dlv_lane_dot(struct dlv_lane *l, struct dlv_job *job, struct dlv_conn *conn);
-/* Decided. site_failure: counts against the destination. conn NULL: it had none. */
-void dlv_lane_done(struct dlv_lane *l, struct dlv_job *job, struct dlv_conn *conn, bool site_failure,
-                   struct pr_slice error, pr_mono now);
-/* Undecided, not in doubt: back to the front of the queue. False: it has had its sessions, decide it. */
-bool dlv_lane_requeue(struct dlv_lane *l, struct dlv_job *job, struct dlv_conn *conn, pr_mono now);
+void dlv_lane_dot(struct dlv_lane *l, struct dlv_job *job);
+/* Decided. error: text of a failure of the site that counts against the destination, ptr NULL if it was none. */
+void dlv_lane_done(struct dlv_lane *l, struct dlv_job *job, struct pr_slice error, pr_mono now);
+/* Undecided, not in doubt: back to the front of the queue. free: this session does not count. False: it has had its
+ * sessions, decide it. */
+bool dlv_lane_requeue(struct dlv_lane *l, struct dlv_job *job, bool free, pr_mono now);
 /* Acknowledged: the caller frees it. NULL: unknown or not finished. */
 struct dlv_job *dlv_lane_ack(struct dlv_lane *l, uint32_t shard, const struct dlv_ref *ref);
 
@@ -121,8 +124,9 @@ void dlv_lane_open(struct dlv_lane *l, struct dlv_conn *conn, struct dlv_dest *d
 void dlv_lane_ready(struct dlv_lane *l, struct dlv_conn *conn, pr_mono now);
 /* No job on it, more could come. */
 void dlv_lane_idle(struct dlv_lane *l, struct dlv_conn *conn, pr_mono now);
-/* Could not be opened: the job that pays for it (STARTED then), or NULL if none is waiting. Follow with dlv_lane_closed. */
-struct dlv_job *dlv_lane_failed(struct dlv_lane *l, struct dlv_conn *conn, struct pr_slice error, pr_mono now);
+/* Could not be opened: the job that pays for it (STARTED then, the caller decides it), or NULL if none is waiting. Follow
+ * with dlv_lane_closed. */
+struct dlv_job *dlv_lane_failed(struct dlv_lane *l, struct dlv_conn *conn, pr_mono now);
 void dlv_lane_closing(struct dlv_lane *l, struct dlv_conn *conn);
 /* Gone; the caller frees it. */
 void dlv_lane_closed(struct dlv_lane *l, struct dlv_conn *conn, pr_mono now);

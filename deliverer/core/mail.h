@@ -15,6 +15,7 @@ enum { DLV_RCPTS_MAX = MAIL_GROUP_RCPTS_MAX, DLV_TEXT_MAX = 1024 };
 
 struct dlv_result {
     bool decided;
+    bool in_doubt; /* the end of content went out for it, no reply yet */
     enum mail_outcome outcome;
     uint16_t code;
     struct pr_slice enhanced;   /* "5.1.1" */
@@ -28,12 +29,13 @@ struct dlv_mail {
     struct pr_slice content;
     uint64_t size_bytes;
     struct pr_arena *arena;
-    struct dlv_result results[DLV_RCPTS_MAX]; /* by index in the group; recipients that are not pending stay undecided */
+    struct dlv_result *results; /* [n_rcpts], by index in the group; recipients that are not pending stay undecided */
     /* Of the reply that decided last with the widest scope. */
     enum mail_scope scope;
     enum mail_stage stage;
 };
 
+/* Borrows e, g and arena, from which the results are allocated. */
 void dlv_mail_init(struct dlv_mail *m, const struct mail_envelope *e, const struct mail_group *g, struct pr_arena *arena);
 /* Pending in the queue and not decided in this attempt. */
 static inline bool dlv_mail_open(const struct dlv_mail *m, size_t i)
@@ -52,6 +54,9 @@ struct dlv_verdict {
 };
 /* Classifies; text is the reply's text without the code, or our own words for code 0. Borrows text. */
 struct dlv_verdict dlv_verdict_make(enum mail_stage stage, uint16_t code, struct pr_slice text);
+/* Says it in our own words with our own status: no reply stands behind it. text and enhanced are static. */
+struct dlv_verdict dlv_verdict_own(enum mail_outcome outcome, enum mail_scope scope, enum mail_stage stage,
+                                   const char *enhanced, const char *text);
 /* The verdict's text as a diagnostic, kept in the mail's arena (bounded, one line). */
 struct pr_slice dlv_verdict_diagnostic(const struct dlv_verdict *v, struct pr_arena *arena);
 /* Decides recipient i, if it is open. diagnostic was made for the same verdict. */

@@ -58,6 +58,7 @@ struct dlv_target {
 
 struct dlv_route {
     bool by_mx; /* the peer's DNS chose the hosts: refused networks and the loop check apply */
+    bool implicit; /* the domain has no MX and is its own host */
     uint16_t port;
     struct dlv_host hosts[DLV_HOSTS_MAX];
     size_t n_hosts;
