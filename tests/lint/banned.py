@@ -15,7 +15,7 @@ WORDS = [
     (r"\b(strcpy|strcat|stpcpy|strncpy|strncat|v?sprintf|gets)\b", CODE, "", "build bytes with pr_buf"),
     (r"\b(strcasecmp|strncasecmp|tolower|toupper|isalpha|isalnum|isdigit|isspace|isupper|islower)\b", CODE, "",
      "depends on the locale: pr_slice_ieq, pr_lower, pr_is_*"),
-    (r"\b(rand|srand|random|drand48)\b", CODE, "", "pr_rng, or pr_random_bytes for secrets"),
+    (r"\b(rand|srand|random|drand48)\s*\(", CODE, "", "pr_rng, or pr_random_bytes for secrets"),
     (r"\balloca\b", CODE, "", "the stack is not sized by input"),
     (r"\b(malloc|calloc|realloc|strdup|strndup)\s*\(", CODE, "common ingress scheduler deliverer",
      "the allocator is pr_malloc and friends"),
