@@ -38,7 +38,7 @@ RAFT_FILES = re.compile(r"common/cluster/raft_\w+\.[ch]")
 # For base, mail and the cores (their symbols are checked as well: core_symbols.sh).
 PURE_HEADERS = {
     "assert.h", "inttypes.h", "limits.h", "stdalign.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h",
-    "stdio.h", "stdlib.h", "string.h", "netinet/in.h",
+    "stdio.h", "stdlib.h", "string.h", "netinet/in.h", "emmintrin.h",
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 
