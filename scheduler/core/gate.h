@@ -3,13 +3,18 @@
  * partitions. A path is destination x pool. The rules in words: scheduler/DESIGN.md.
  *
  * What a lane does (the other half of the contract):
- *   - it opens a connection iff open < slots and now < (time it sent the request that the grant echoes) + ttl - margin;
- *     past that it starts no transaction, and all but those waiting for the reply to a final dot end within hold_ms;
+ *   - it opens a connection iff open < slots and now < (time it sent the last request that was answered for this path) +
+ *     ttl - margin; past that it starts no transaction, and all but those waiting for the reply to a final dot end within
+ *     hold_ms;
  *   - it states `open` and acknowledges a grant (acked_seq) only when open <= the grant's slots, and never opens more;
- *   - a grant of an epoch below the highest seen is ignored; one with a lower seq for a path than the last is ignored;
- *   - when it sees a new epoch it first lowers its slots to what is open, then sends its whole table (full);
- *   - it sends a request every few seconds, and soon (some 100 ms) when it has news: another want, an acknowledgement of
- *     fewer slots, failures; after several site failures without a success it opens nothing more before the answer.
+ *   - a grant of an epoch below the highest seen is ignored; one with a lower seq for a path than the last is ignored
+ *     (within an epoch and from epoch to epoch they only grow);
+ *   - when it sees a new epoch it sends its whole table, in one or more requests, the last of them or any later one marked
+ *     full if it holds everything;
+ *   - wants counts the jobs it could run at once: what it holds and what the shards told it of; the gate makes connections
+ *     of that;
+ *   - it sends a request every second or so, and soon (some 100 ms) when it has news: another want, an acknowledgement of
+ *     fewer slots, failures.
  *
  * Soft state: the gate writes nothing. One gate per process today; paths are independent of each other, so they can be
  * spread over gates by hash of the destination.
@@ -72,7 +77,8 @@ struct gate_actions {
 
 struct gate;
 /* epoch: higher than that of any gate before it (a term, or the wall clock in seconds). Starts in learning: nobody gets
- * more than it holds until all members have sent their whole table, at most lease + hold + 1 s. members: holders that may
+ * more than it holds until all members have sent their whole table and acknowledged what the gate made of it, at most
+ * lease + hold + 1 s. members: holders that may
  * hold slots of an earlier epoch (registered deliverers); members_known false: nobody knows, so wait the whole time. */
 struct gate *gate_new(const struct gate_config *config, const struct gate_actions *actions, void *data, struct pr_now now,
                       uint32_t epoch, const uint64_t *members, size_t n_members, bool members_known);
@@ -92,8 +98,7 @@ struct gate_want {
     uint32_t ok, site_failures;
     struct pr_slice last_error;
 };
-/* GATE_REQ. Always answered by a grant, which renews all the lane holds; unless its epoch or boot is not current: then
- * only a full table counts, and anything else is not answered. */
+/* GATE_REQ. Answered by a grant that lists (and so renews) what it lists; ignored if its epoch or boot is not current. */
 void gate_request(struct gate *g, struct pr_now now, uint64_t holder, uint64_t boot_id, uint32_t epoch_seen, uint64_t t_seq,
                   bool full, const struct gate_want *items, size_t n);
 

@@ -115,8 +115,7 @@ void sched_credit(struct sched *s, struct pr_now now, uint32_t lane, struct pr_s
     struct dest *d = dest_find(s, destination, pool);
     if (l != NULL && d != NULL) {
         struct credit *c = credit_get(s, l, d);
-        if (jobs_allowed > c->allowed)
-            c->allowed = jobs_allowed;
+        c->allowed = jobs_allowed;
         credit_unblock(s, c);
         dispatch(s, d);
     }

@@ -19,7 +19,7 @@ void sched_config_default(struct sched_config *c)
         .window_max = SCHED_SCAN_MAX,
         .class_weight = {[MAIL_CLASS_TRANSACTIONAL] = 16, [MAIL_CLASS_NORMAL] = 4, [MAIL_CLASS_BULK] = 1},
         .reserve_percent = 10,
-        .reserve_from = 8,
+        .reserve_from = 12,
         .poison_limit = 3,
         .seed = 1,
     };

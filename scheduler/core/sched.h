@@ -33,7 +33,7 @@ struct sched_config {
     unsigned window_min, window_max;            /* rows a flow reads ahead; window_max <= SCHED_SCAN_MAX */
     unsigned class_weight[MAIL_CLASS_NR];       /* stride: 16 : 4 : 1 */
     unsigned reserve_percent; /* of a destination's credit, for transactional mail ... */
-    unsigned reserve_from;    /* ... where it has at least so much: 4 slots with prefetch */
+    unsigned reserve_from;    /* ... where it has at least so much: 4 slots with prefetch 2 */
     unsigned poison_limit;    /* a job lost with its lane so often is quarantined */
     uint64_t seed;
 };
@@ -175,7 +175,7 @@ void sched_propose_abort(struct sched *s, struct pr_now now, const struct sched_
 void sched_lane_up(struct sched *s, struct pr_now now, uint32_t lane, uint64_t holder, uint64_t boot_id, uint32_t jobs_max);
 /* Connection lost or silent. Its jobs are held until the holder's inventory, at most hold_time. */
 void sched_lane_down(struct sched *s, struct pr_now now, uint32_t lane);
-/* Absolute since sched_lane_up; lower values than before are ignored. */
+/* Absolute since sched_lane_up; the latest counts, it may be lower than the one before. */
 void sched_credit(struct sched *s, struct pr_now now, uint32_t lane, struct pr_slice destination, struct pr_slice pool,
                   uint64_t jobs_allowed);
 enum sched_return { SCHED_RETURN_NO_SLOT, SCHED_RETURN_DRAINING, SCHED_RETURN_STALE_TERM, SCHED_RETURN_NR };
