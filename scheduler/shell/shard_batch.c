@@ -139,7 +139,8 @@ static void result_settled(struct shard *s, struct entry *e, uint32_t *open_resu
 static void on_result_done(struct shard *s, const struct fsm_effect *f, struct pr_now now)
 {
     struct sched_row row = shard_row(&f->result.row);
-    if (f->status == FSM_OK)
+    /* A late DELIVERED of an older attempt may end a group too. */
+    if (f->status == FSM_OK || f->result.group_done)
         sched_row_gone(s->sched, now, row.flow, &row.key);
 }
 
@@ -187,6 +188,10 @@ static void apply_effect(struct shard *s, struct entry *e, const struct fsm_effe
         break;
     case FSM_ISSUED:
         w->answered = w->answered || w->kind == WAIT_ISSUE;
+        if (w->kind == WAIT_ENQUEUE) {
+            row = shard_row(&f->attempt.row);
+            sched_row_filed(s->sched, now, &row);
+        }
         attempt_of(&f->attempt.ref, &ref);
         sched_issue_done(s->sched, now, &ref, f->status == FSM_OK);
         break;
