@@ -17,15 +17,9 @@ struct cursor {
     size_t at;
 };
 
-static bool more(const struct cursor *c)
-{
-    return c->at < c->in.len;
-}
+static bool more(const struct cursor *c) { return c->at < c->in.len; }
 
-static char peek(const struct cursor *c)
-{
-    return more(c) ? c->in.ptr[c->at] : '\0';
-}
+static char peek(const struct cursor *c) { return more(c) ? c->in.ptr[c->at] : '\0'; }
 
 static bool take(struct cursor *c, char wanted)
 {
@@ -35,10 +29,7 @@ static bool take(struct cursor *c, char wanted)
     return true;
 }
 
-static bool is_non_ascii(char c)
-{
-    return (unsigned char)c >= 0x80;
-}
+static bool is_non_ascii(char c) { return (unsigned char)c >= 0x80; }
 
 /* RFC 5322 atext, and UTF8-non-ascii (RFC 6531). */
 static bool is_atext(char c)
@@ -48,10 +39,7 @@ static bool is_atext(char c)
 }
 
 /* RFC 5321 qtextSMTP: %d32-33 / %d35-91 / %d93-126, and UTF8-non-ascii. */
-static bool is_qtext(char c)
-{
-    return !pr_is_ctl(c) && c != '"' && c != '\\';
-}
+static bool is_qtext(char c) { return !pr_is_ctl(c) && c != '"' && c != '\\'; }
 
 /* Dot-string = Atom *("." Atom) */
 static int take_dot_string(struct cursor *c)
@@ -95,10 +83,7 @@ static int take_local(struct cursor *c, struct pr_slice *ret_local)
     return ret_local->len > MAIL_LOCAL_MAX ? PR_ETOOBIG : 0;
 }
 
-static bool is_domain_byte(char c)
-{
-    return pr_is_alnum(c) || is_non_ascii(c) || c == '-' || c == '.';
-}
+static bool is_domain_byte(char c) { return pr_is_alnum(c) || is_non_ascii(c) || c == '-' || c == '.'; }
 
 /* Too long is told from ill-formed: every label fine, only too many octets. */
 static int check_domain(struct pr_slice domain)

@@ -35,8 +35,10 @@ enum mail_address_flags {
 };
 
 /* Parses one path at the front of `in`: `<...>` (or a bare mailbox with MAIL_ADDRESS_BARE, which takes all of `in`).
- * A source route (`<@a,@b:u@c>`, RFC 5321 4.1.2) is accepted and dropped, never followed. Sets *ret_rest to what follows. */
-PR_MUST_USE int mail_address_parse(struct pr_slice in, unsigned flags, struct mail_address *ret, struct pr_slice *ret_rest);
+ * A source route (`<@a,@b:u@c>`, RFC 5321 4.1.2) is accepted and dropped, never followed. Sets *ret_rest to what
+ * follows. */
+PR_MUST_USE int mail_address_parse(struct pr_slice in, unsigned flags, struct mail_address *ret,
+                                   struct pr_slice *ret_rest);
 
 /* RFC 5321 Domain (letters, digits, hyphens, dots; U-labels with utf8). No literal, no trailing dot. */
 bool mail_domain_valid(struct pr_slice domain, bool utf8);
@@ -45,8 +47,8 @@ bool mail_literal_valid(struct pr_slice literal);
 /* EHLO argument: domain (underscore tolerated) or literal, graphic ASCII, <= 255. */
 bool mail_helo_valid(struct pr_slice name);
 
-/* Appends the domain in the form used for routing and comparison: lower case, no trailing dot. UTF-8 labels stay as they
- * are here (A-labels are made where libidn2 is linked). */
+/* Appends the domain in the form used for routing and comparison: lower case, no trailing dot. UTF-8 labels stay as
+ * they are here (A-labels are made where libidn2 is linked). */
 void mail_domain_normalize(struct pr_slice domain, struct pr_buf *out);
 /* Domain comparison ignores case and one trailing dot. */
 bool mail_domain_eq(struct pr_slice a, struct pr_slice b);

@@ -1,8 +1,8 @@
 /* What a reply means, as one table read from the top: the first row that fits decides.
  *
- * The order of the argument: 421 speaks about the host wherever it stands (RFC 5321 3.8). No reply before the final dot is
- * a failed attempt, after it a doubt (RFC 5321 4.5.3.2.6 and 6.1: deferred, never bounced). Then the stage says whom a
- * refusal is about. */
+ * The order of the argument: 421 speaks about the host wherever it stands (RFC 5321 3.8). No reply before the final dot
+ * is a failed attempt, after it a doubt (RFC 5321 4.5.3.2.6 and 6.1: deferred, never bounced). Then the stage says whom
+ * a refusal is about. */
 #include "common/mail/classify.h"
 
 #include "common/mail/reply.h"
@@ -13,9 +13,9 @@ const char *const mail_outcome_names[MAIL_OUTCOME_NR] = {
 };
 
 const char *const mail_stage_names[MAIL_STAGE_NR] = {
-    [MAIL_STAGE_DNS] = "dns",           [MAIL_STAGE_CONNECT] = "connect",   [MAIL_STAGE_GREETING] = "greeting",
-    [MAIL_STAGE_EHLO] = "ehlo",         [MAIL_STAGE_STARTTLS] = "starttls", [MAIL_STAGE_MAIL] = "mail",
-    [MAIL_STAGE_RCPT] = "rcpt",         [MAIL_STAGE_DATA] = "data",         [MAIL_STAGE_BODY] = "body",
+    [MAIL_STAGE_DNS] = "dns",   [MAIL_STAGE_CONNECT] = "connect",   [MAIL_STAGE_GREETING] = "greeting",
+    [MAIL_STAGE_EHLO] = "ehlo", [MAIL_STAGE_STARTTLS] = "starttls", [MAIL_STAGE_MAIL] = "mail",
+    [MAIL_STAGE_RCPT] = "rcpt", [MAIL_STAGE_DATA] = "data",         [MAIL_STAGE_BODY] = "body",
 };
 
 #define AT(stage) (1u << (stage))

@@ -18,20 +18,28 @@ const char *const mail_verb_names[MAIL_VERB_NR] = {
 
 /* First words of HTTP, RTSP and SIP requests, of header lines sent by a form, and of other protocols' greetings. */
 static const char *const foreign_words[] = {
-    "GET",     "POST",     "PUT",      "HEAD",     "DELETE",   "OPTIONS",       "TRACE",       "CONNECT", "PATCH",
-    "PRI",     "PROPFIND", "INVITE",   "REGISTER", "DESCRIBE", "Host:",         "User-Agent:", "Accept:", "Content-Type:",
-    "Referer:", "Cookie:", "Connection:", "Content-Length:",
+    "GET",     "POST",          "PUT",      "HEAD",    "DELETE",      "OPTIONS",         "TRACE", "CONNECT",
+    "PATCH",   "PRI",           "PROPFIND", "INVITE",  "REGISTER",    "DESCRIBE",        "Host:", "User-Agent:",
+    "Accept:", "Content-Type:", "Referer:", "Cookie:", "Connection:", "Content-Length:",
 };
 
-enum { SEEN_SIZE = 1, SEEN_BODY = 2, SEEN_SMTPUTF8 = 4, SEEN_RET = 8, SEEN_ENVID = 16, SEEN_AUTH = 32, SEEN_NOTIFY = 64,
-       SEEN_ORCPT = 128 };
+enum {
+    SEEN_SIZE = 1,
+    SEEN_BODY = 2,
+    SEEN_SMTPUTF8 = 4,
+    SEEN_RET = 8,
+    SEEN_ENVID = 16,
+    SEEN_AUTH = 32,
+    SEEN_NOTIFY = 64,
+    SEEN_ORCPT = 128
+};
 enum { ENVID_MAX = 100, ORCPT_MAX = 500, SIZE_DIGITS_MAX = 20 };
 
 /* One command being read. */
 struct parse {
     unsigned ext;
-    unsigned seen;        /* SEEN_ bits: each parameter at most once */
-    bool utf8_value;      /* some value holds non-ASCII */
+    unsigned seen;   /* SEEN_ bits: each parameter at most once */
+    bool utf8_value; /* some value holds non-ASCII */
     struct mail_from *from;
     struct mail_to *to;
     struct mail_reply *reply;
@@ -107,16 +115,25 @@ static bool xtext_valid(struct pr_slice value)
     return rc == 0;
 }
 
+/* RFC 3461 4.4: what ENVID encodes is printable ASCII, even where addresses may be more. */
+static bool envid_valid(struct pr_slice value)
+{
+    struct pr_buf decoded = {NULL, 0, 0};
+    bool ok = mail_xtext_decode(value, &decoded) == 0 && pr_is_ascii(pr_buf_slice(&decoded));
+    pr_buf_fini(&decoded);
+    return ok;
+}
+
 static bool set_envid(struct parse *p, struct pr_slice value, bool has_value)
 {
-    if (!has_value || value.len == 0 || value.len > ENVID_MAX || !pr_is_ascii(value) || !xtext_valid(value))
+    if (!has_value || value.len == 0 || value.len > ENVID_MAX || !envid_valid(value))
         return refuse(p, 501, "5.5.4", "ENVID needs 1 to 100 characters of xtext");
     p->from->envid_xtext = value;
     return true;
 }
 
-/* RFC 4954 section 5: the identity is "<>" or a mailbox in xtext. It is checked and not believed, which is what a server
- * does for a client that is not trusted to name others. */
+/* RFC 4954 section 5: the identity is "<>" or a mailbox in xtext. It is checked and not believed, which is what a
+ * server does for a client that is not trusted to name others. */
 static bool set_auth(struct parse *p, struct pr_slice value, bool has_value)
 {
     if (!has_value || value.len == 0 || !(pr_slice_eq_str(value, "<>") || xtext_valid(value)))
@@ -190,10 +207,7 @@ static const struct param to_params[] = {
 };
 
 /* esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-") */
-static bool keyword_valid(struct pr_slice s)
-{
-    return atom_valid(s) && s.ptr[0] != '-';
-}
+static bool keyword_valid(struct pr_slice s) { return atom_valid(s) && s.ptr[0] != '-'; }
 
 /* esmtp-value = 1*(%d33-60 / %d62-126), and UTF-8 with SMTPUTF8 (RFC 6531 3.3). */
 static bool value_valid(struct pr_slice s)

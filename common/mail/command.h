@@ -1,7 +1,7 @@
 /* command.h - SMTP command lines as a server reads them (RFC 5321 4.1.1, 3030, 3207, 3461, 1870, 6152, 6531, 4954).
  *
- * Owns: nothing, slices borrow from the line until it goes. Thread: any. No state: splitting a byte stream into lines is
- * the session's work. */
+ * Owns: nothing, slices borrow from the line until it goes. Thread: any. No state: splitting a byte stream into lines
+ * is the session's work. */
 #ifndef PR_MAIL_COMMAND_H
 #define PR_MAIL_COMMAND_H
 
@@ -36,8 +36,9 @@ enum mail_verb mail_command_verb(struct pr_slice line, struct pr_slice *ret_args
 /* True for a request line of another protocol (GET, POST, CONNECT, a TLS ClientHello ...): hang up with 521. The first
  * bytes of a line are enough for a ClientHello, which need not hold a CRLF. */
 bool mail_command_foreign(struct pr_slice line);
-/* False for a line with control bytes (a trailing tab aside, strip it first) or bytes that are not UTF-8 (utf8), not ASCII
- * (!utf8): what NOOP, HELP or VRFY must not echo or ignore. MAIL and RCPT check their arguments themselves. */
+/* False for a line with control bytes, or with bytes that are not UTF-8 (utf8) or not ASCII (!utf8): what NOOP, HELP or
+ * VRFY must neither echo nor ignore. Trailing white space is the caller's to strip. MAIL and RCPT check their arguments
+ * themselves. */
 bool mail_command_clean(struct pr_slice line, bool utf8);
 
 struct mail_from {
@@ -66,14 +67,16 @@ enum mail_ext {
     MAIL_EXT_AUTH = 64,
 };
 
-/* Arguments of MAIL ("FROM:<...> SIZE=..") and RCPT ("TO:<...> NOTIFY=.."). Duplicate, unknown or ill-valued parameters are
- * refused, never ignored. On refusal: PR_EPARSE with *reterr_reply set (501, 553, 555, ... with enhanced code, static). */
-PR_MUST_USE int mail_command_from(struct pr_slice args, unsigned ext, struct mail_from *ret, struct mail_reply *reterr_reply);
+/* Arguments of MAIL ("FROM:<...> SIZE=..") and RCPT ("TO:<...> NOTIFY=.."). Duplicate, unknown or ill-valued parameters
+ * are refused, never ignored. On refusal: PR_EPARSE with *reterr_reply set (501, 553, 555, ... with enhanced code,
+ * static). */
+PR_MUST_USE int mail_command_from(struct pr_slice args, unsigned ext, struct mail_from *ret,
+                                  struct mail_reply *reterr_reply);
 PR_MUST_USE int mail_command_to(struct pr_slice args, unsigned ext, bool smtputf8, struct mail_to *ret,
                                 struct mail_reply *reterr_reply);
 /* BDAT size [LAST]: size is 1*DIGIT within uint64, nothing else (RFC 3030). PR_EPARSE and PR_ERANGE: the size cannot be
- * known, so what follows cannot be told from commands: close. PR_EINVAL: the size is known and set, the word after it is
- * not LAST: swallow the chunk and refuse. */
+ * known, so what follows cannot be told from commands: close. PR_EINVAL: the size is known and set, the word after it
+ * is not LAST: swallow the chunk and refuse. */
 PR_MUST_USE int mail_command_bdat(struct pr_slice args, uint64_t *ret_size, bool *ret_last);
 
 #endif

@@ -1,13 +1,14 @@
 /* Domains and address literals (RFC 5321 4.1.2, 4.1.3), as text: nothing here looks anything up. */
 #include "common/mail/address.h"
 
-/* A label that is all dots of another script would be mapped to '.' by IDNA (UTS 46) after we have looked for dots:
- * U+3002, U+FF0E, U+FF61. C1 controls (U+0080 to U+009F) are control characters too. `p` is valid UTF-8. */
-static bool forbidden_utf8(const unsigned char *p, size_t n)
+#include "common/mail/text.h"
+
+/* Dots of other scripts become '.' by IDNA's mapping (UTS 46), after we have looked for dots: U+3002, U+FF0E, U+FF61.
+ */
+static bool maps_to_dot(struct pr_slice s)
 {
-    if (n >= 2 && p[0] == 0xc2 && p[1] < 0xa0)
-        return true;
-    if (n < 3)
+    const unsigned char *p = (const unsigned char *)s.ptr;
+    if (s.len < 3)
         return false;
     return (p[0] == 0xe3 && p[1] == 0x80 && p[2] == 0x82) || (p[0] == 0xef && p[1] == 0xbc && p[2] == 0x8e) ||
            (p[0] == 0xef && p[1] == 0xbd && p[2] == 0xa1);
@@ -28,7 +29,7 @@ static bool label_valid(struct pr_slice label, bool underscore)
         unsigned char c = (unsigned char)label.ptr[i];
         if (!label_byte(label.ptr[i], underscore))
             return false;
-        if (c >= 0xc0 && forbidden_utf8((const unsigned char *)label.ptr + i, label.len - i))
+        if (c >= 0xe0 && maps_to_dot(pr_slice_from(label, i)))
             return false;
         characters += (c & 0xc0) != 0x80;
     }
@@ -62,7 +63,7 @@ bool mail_domain_valid(struct pr_slice domain, bool utf8)
 {
     if (domain.len == 0 || domain.len > MAIL_DOMAIN_MAX)
         return false;
-    if (!pr_is_ascii(domain) && (!utf8 || !pr_utf8_valid(domain)))
+    if (!pr_is_ascii(domain) && (!utf8 || !mail_text_valid(domain)))
         return false;
     return labels_valid(domain, false) && !all_numeric(domain);
 }
@@ -119,8 +120,8 @@ static bool ipv6_valid(struct pr_slice s)
     if (gap == SIZE_MAX)
         return ipv6_groups(s, true, &before) && before == 8;
     /* A second "::" shows as an empty group on the right side. */
-    return ipv6_groups(pr_slice_head(s, gap), false, &before) &&
-           ipv6_groups(pr_slice_from(s, gap + 2), true, &after) && before + after <= 7;
+    return ipv6_groups(pr_slice_head(s, gap), false, &before) && ipv6_groups(pr_slice_from(s, gap + 2), true, &after) &&
+           before + after <= 7;
 }
 
 bool mail_literal_valid(struct pr_slice literal)
@@ -164,10 +165,7 @@ void mail_domain_normalize(struct pr_slice domain, struct pr_buf *out)
     out->len += domain.len;
 }
 
-bool mail_domain_eq(struct pr_slice a, struct pr_slice b)
-{
-    return pr_slice_ieq(without_dot(a), without_dot(b));
-}
+bool mail_domain_eq(struct pr_slice a, struct pr_slice b) { return pr_slice_ieq(without_dot(a), without_dot(b)); }
 
 bool mail_domain_match(struct pr_slice domain, struct pr_slice pattern)
 {

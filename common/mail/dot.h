@@ -2,7 +2,8 @@
  *
  * Inbound: only CRLF.CRLF (or .CRLF as the first line) ends data. A leading dot is removed only after a genuine CRLF.
  * Bare CR, bare LF and NUL are either noted for refusal (policy reject: the message is swallowed to its genuine end) or
- * normalised: a bare CR or LF becomes CRLF, a NUL goes. Restartable at any byte: the result does not depend on the segmentation. */
+ * normalised: a bare CR or LF becomes CRLF, a NUL goes. Restartable at any byte: the result does not depend on the
+ * segmentation. */
 #ifndef PR_MAIL_DOT_H
 #define PR_MAIL_DOT_H
 
@@ -23,13 +24,14 @@ struct mail_dot_decoder {
     unsigned state;   /* private */
     unsigned defects; /* enum mail_dot_defect bits seen */
     bool done;
-    bool eight_bit;   /* saw a byte >= 0x80 */
+    bool eight_bit;                /* saw a byte >= 0x80 */
     size_t line_len, longest_line; /* octets without CRLF; over MAIL_LINE_MAX sets MAIL_DOT_LONG_LINE */
 };
 
 void mail_dot_decoder_init(struct mail_dot_decoder *d, enum mail_dot_policy policy);
-/* Consumes from `in` until the end of data or of the input, appends decoded octets to out (nothing is appended once a bare
- * CR, bare LF or NUL was seen under MAIL_DOT_REJECT; a long line is only noted, the caller decides). Returns bytes consumed; d->done tells that the genuine end was among them. */
+/* Consumes from `in` until the end of data or of the input, appends decoded octets to out (nothing is appended once a
+ * bare CR, bare LF or NUL was seen under MAIL_DOT_REJECT; a long line is only noted, the caller decides). Returns bytes
+ * consumed; d->done tells that the genuine end was among them. */
 size_t mail_dot_decode(struct mail_dot_decoder *d, struct pr_slice in, struct pr_buf *out);
 
 /* Outbound: doubles leading dots, turns stray CR and LF into CRLF, drops NUL (8-bit otherwise untouched), and ends with

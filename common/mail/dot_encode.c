@@ -1,7 +1,7 @@
 /* The outbound streams: DATA (with dots doubled) and BDAT (without), and the check that comes before either.
  *
- * Both make every line end CRLF, whatever it was spelled like: a stray CR or LF is a line end. So nothing that came in can
- * look like the end of data to a receiver that is lax about line ends. */
+ * Both make every line end CRLF, whatever it was spelled like: a stray CR or LF is a line end. So nothing that came in
+ * can look like the end of data to a receiver that is lax about line ends. */
 #include "common/mail/dot.h"
 
 #include "common/base/assert.h"
@@ -88,10 +88,7 @@ static void finish(unsigned *state, struct pr_buf *out)
     *state = FINISHED;
 }
 
-void mail_dot_encoder_init(struct mail_dot_encoder *e)
-{
-    e->state = LINE_START;
-}
+void mail_dot_encoder_init(struct mail_dot_encoder *e) { e->state = LINE_START; }
 
 void mail_dot_encode(struct mail_dot_encoder *e, struct pr_slice in, struct pr_buf *out)
 {
@@ -122,10 +119,7 @@ void mail_crlf_finish(struct mail_crlf_encoder *e, struct pr_buf *out)
     finish(&e->state, out);
 }
 
-void mail_line_check_init(struct mail_line_check *c)
-{
-    *c = (struct mail_line_check){.line_len = 0};
-}
+void mail_line_check_init(struct mail_line_check *c) { *c = (struct mail_line_check){.line_len = 0}; }
 
 void mail_line_check(struct mail_line_check *c, struct pr_slice in)
 {

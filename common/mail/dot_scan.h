@@ -23,8 +23,9 @@ enum { DOT_SCAN_STEP = 16 };
 static inline unsigned dot_scan_block(const char *p, unsigned *ret_high)
 {
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-    __m128i special = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('\r')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\n'))),
-                                   _mm_cmpeq_epi8(v, _mm_setzero_si128()));
+    __m128i special =
+        _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('\r')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\n'))),
+                     _mm_cmpeq_epi8(v, _mm_setzero_si128()));
     *ret_high = (unsigned)_mm_movemask_epi8(v);
     return (unsigned)_mm_movemask_epi8(special);
 }
@@ -33,12 +34,9 @@ static inline unsigned dot_scan_block(const char *p, unsigned *ret_high)
 
 enum { DOT_SCAN_STEP = 8 };
 
-/* High bit of each byte that is zero in v, exact for the lowest one; higher ones may be false, which costs nothing because
- * only the lowest is used. */
-static inline uint64_t dot_zero_bytes(uint64_t v)
-{
-    return (v - 0x0101010101010101ULL) & ~v & 0x8080808080808080ULL;
-}
+/* High bit of each byte that is zero in v, exact for the lowest one; higher ones may be false, which costs nothing
+ * because only the lowest is used. */
+static inline uint64_t dot_zero_bytes(uint64_t v) { return (v - 0x0101010101010101ULL) & ~v & 0x8080808080808080ULL; }
 
 /* One bit per byte from one high bit per byte. */
 static inline unsigned dot_gather(uint64_t high_bits)

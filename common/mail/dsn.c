@@ -34,10 +34,7 @@ bool mail_dsn_wanted(const struct mail_rcpt *r, enum mail_dsn_kind kind)
     return (r->notify & (kind == MAIL_DSN_FAILURE ? MAIL_NOTIFY_FAILURE : MAIL_NOTIFY_DELAY)) != 0;
 }
 
-bool mail_dsn_needs_utf8(const struct mail_dsn *d)
-{
-    return !pr_is_ascii(d->original->sender);
-}
+bool mail_dsn_needs_utf8(const struct mail_dsn *d) { return !pr_is_ascii(d->original->sender); }
 
 /* RFC 6533: the report uses its UTF-8 form when an address needs it. */
 static bool reports_utf8(const struct mail_dsn *d)
@@ -73,10 +70,7 @@ static void add_address(struct pr_buf *out, struct pr_slice address, bool utf8)
     mail_text_clean(pr_slice_head(address, ADDRESS_MAX), utf8, out);
 }
 
-static void add_crlf(struct pr_buf *out)
-{
-    pr_buf_append(out, "\r\n", 2);
-}
+static void add_crlf(struct pr_buf *out) { pr_buf_append(out, "\r\n", 2); }
 
 static void add_date_field(struct pr_buf *out, const char *name, pr_wall t)
 {
@@ -271,8 +265,8 @@ static void make_status(const struct mail_dsn *d, bool utf8, struct part *p)
 
 /* --- the original --- */
 
-/* RFC 3461 4.3: RET=FULL speaks about failures only. What does not fit a line of SMTP or is binary is not returned whole,
- * because nothing may be encoded inside message/rfc822. */
+/* RFC 3461 4.3: RET=FULL speaks about failures only. What does not fit a line of SMTP or is binary is not returned
+ * whole, because nothing may be encoded inside message/rfc822. */
 static bool returns_content(const struct mail_dsn *d)
 {
     struct mail_line_check check;

@@ -34,7 +34,8 @@ struct grouping {
     size_t n_groups;
 };
 
-/* Parts of an address that ingress has accepted. What would not parse goes by its last '@', so that no recipient is lost. */
+/* Parts of an address that ingress has accepted. What would not parse goes by its last '@', so that no recipient is
+ * lost. */
 static void split(struct pr_slice text, struct pr_slice *ret_local, struct pr_slice *ret_domain)
 {
     struct mail_address a;
@@ -49,10 +50,7 @@ static void split(struct pr_slice text, struct pr_slice *ret_local, struct pr_sl
     *ret_domain = at == SIZE_MAX ? pr_slice("", 0) : pr_slice_from(text, at + 1);
 }
 
-static uintptr_t index_of(void *value)
-{
-    return (uintptr_t)value;
-}
+static uintptr_t index_of(void *value) { return (uintptr_t)value; }
 
 /* Index of the group that takes the next recipient of the domain; opens one when there is none or the last is full. */
 static size_t group_for(struct grouping *g, struct pr_slice domain)
@@ -115,8 +113,8 @@ static void distribute(struct grouping *g)
     }
 }
 
-void mail_envelope_group(struct mail_envelope *e, const struct mail_rcpt *rcpts, size_t n, struct pr_slice default_domain,
-                         struct pr_arena *arena)
+void mail_envelope_group(struct mail_envelope *e, const struct mail_rcpt *rcpts, size_t n,
+                         struct pr_slice default_domain, struct pr_arena *arena)
 {
     struct grouping g = {.arena = arena, .default_domain = default_domain};
     e->groups = NULL;

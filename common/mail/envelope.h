@@ -22,8 +22,8 @@ enum mail_class { MAIL_CLASS_TRANSACTIONAL, MAIL_CLASS_NORMAL, MAIL_CLASS_BULK, 
 enum mail_rcpt_status {
     MAIL_RCPT_PENDING,
     MAIL_RCPT_DELIVERED,
-    MAIL_RCPT_FAILED,   /* permanent; a DSN is owed unless `reported` */
-    MAIL_RCPT_EXPIRED,  /* gave up; a DSN is owed unless `reported` */
+    MAIL_RCPT_FAILED,  /* permanent; a DSN is owed unless `reported` */
+    MAIL_RCPT_EXPIRED, /* gave up; a DSN is owed unless `reported` */
     MAIL_RCPT_STATUS_NR,
 };
 
@@ -32,7 +32,7 @@ struct mail_rcpt {
     struct pr_slice orcpt;   /* "rfc822;user@example" decoded, empty if none */
     unsigned notify;         /* enum mail_notify bits */
     enum mail_rcpt_status status;
-    bool reported;           /* a failure DSN for it has been queued */
+    bool reported; /* a failure DSN for it has been queued */
     /* Of the last attempt; empty before the first. */
     uint16_t code;              /* SMTP code, 0 for none */
     struct pr_slice enhanced;   /* "5.1.1" */
@@ -55,7 +55,7 @@ struct mail_envelope {
     bool smtputf8;
     struct pr_slice tenant; /* "default" today */
     enum mail_class class_;
-    struct pr_slice pool;   /* egress pool, "default" today */
+    struct pr_slice pool; /* egress pool, "default" today */
     /* Facts of reception, for DSN and logs. */
     struct pr_slice client_name, client_address, helo, protocol /* "ESMTPS" ... RFC 3848 */;
     pr_wall arrival;
@@ -66,12 +66,12 @@ struct mail_envelope {
 
 enum { MAIL_GROUP_RCPTS_MAX = 100 };
 
-/* Sorts flat recipients into groups by normalised domain, at most MAIL_GROUP_RCPTS_MAX each, order kept within a domain.
- * Groups, array and normalised domains are allocated in `arena`; rcpts' strings are borrowed. Duplicates (same address,
- * same ORCPT) are merged. default_domain is used for <postmaster>. */
+/* Sorts flat recipients into groups by normalised domain, at most MAIL_GROUP_RCPTS_MAX each, order kept within a
+ * domain. Groups, array and normalised domains are allocated in `arena`; rcpts' strings are borrowed. Duplicates (same
+ * address, same ORCPT) are merged. default_domain is used for <postmaster>. */
 struct pr_arena;
-void mail_envelope_group(struct mail_envelope *e, const struct mail_rcpt *rcpts, size_t n, struct pr_slice default_domain,
-                         struct pr_arena *arena);
+void mail_envelope_group(struct mail_envelope *e, const struct mail_rcpt *rcpts, size_t n,
+                         struct pr_slice default_domain, struct pr_arena *arena);
 
 extern const char *const mail_class_names[MAIL_CLASS_NR];
 

@@ -1,18 +1,15 @@
 /* The header as it streams by, and the trace field and date that we write.
  *
- * Scanning goes line by line: what matters is the first octet of a line (a continuation, the empty line, or a new field),
- * then the name up to its colon; the rest of a line is skipped with memchr. A line ends at LF, so that a header in
- * BINARYMIME content cannot hide its Received fields behind bare LF. Each octet is looked at once. */
+ * Scanning goes line by line: what matters is the first octet of a line (a continuation, the empty line, or a new
+ * field), then the name up to its colon; the rest of a line is skipped with memchr. A line ends at LF, so that a header
+ * in BINARYMIME content cannot hide its Received fields behind bare LF. Each octet is looked at once. */
 #include "common/mail/header.h"
 
 #include "common/mail/text.h"
 
 enum { LINE_START, LINE_CR /* CR as first octet of a line */, NAME, REST, DONE };
 
-void mail_header_scan_init(struct mail_header_scan *s)
-{
-    *s = (struct mail_header_scan){.state = LINE_START};
-}
+void mail_header_scan_init(struct mail_header_scan *s) { *s = (struct mail_header_scan){.state = LINE_START}; }
 
 static void end_field_name(struct mail_header_scan *s)
 {

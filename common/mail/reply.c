@@ -1,8 +1,8 @@
 /* SMTP replies, written and read.
  *
- * Writing: each line of the text becomes "NNN-x.y.z text" (the last one with a space), cut into more lines where it would
- * pass 512 octets. Reading: bytes are gathered to whole lines, and everything is judged at a line's end, so the result
- * does not depend on how the bytes were split. */
+ * Writing: each line of the text becomes "NNN-x.y.z text" (the last one with a space), cut into more lines where it
+ * would pass 512 octets. Reading: bytes are gathered to whole lines, and everything is judged at a line's end, so the
+ * result does not depend on how the bytes were split. */
 #include "common/mail/reply.h"
 
 #include <stdio.h>
@@ -65,14 +65,12 @@ void mail_reply_printf(struct pr_buf *out, uint16_t code, const char *enhanced, 
         pr_buf_vprintf(&text, fmt, ap);
         va_end(ap);
     }
-    add_reply(out, code, enhanced == NULL ? "" : enhanced, text.len > 0 ? pr_buf_slice(&text) : pr_slice(small, (size_t)n));
+    add_reply(out, code, enhanced == NULL ? "" : enhanced,
+              text.len > 0 ? pr_buf_slice(&text) : pr_slice(small, (size_t)n));
     pr_buf_fini(&text);
 }
 
-void mail_reply_parser_init(struct mail_reply_parser *p)
-{
-    *p = (struct mail_reply_parser){.code = 0};
-}
+void mail_reply_parser_init(struct mail_reply_parser *p) { *p = (struct mail_reply_parser){.code = 0}; }
 
 void mail_reply_parser_fini(struct mail_reply_parser *p)
 {
@@ -94,7 +92,8 @@ void mail_reply_parser_clear(struct mail_reply_parser *p)
 /* RFC 5321 4.2 has %x30-35 as second digit; others are in the wild (571) and do no harm. */
 static uint16_t reply_code(struct pr_slice line)
 {
-    if (line.len < 3 || line.ptr[0] < '2' || line.ptr[0] > '5' || !pr_is_digit(line.ptr[1]) || !pr_is_digit(line.ptr[2]))
+    if (line.len < 3 || line.ptr[0] < '2' || line.ptr[0] > '5' || !pr_is_digit(line.ptr[1]) ||
+        !pr_is_digit(line.ptr[2]))
         return 0;
     return (uint16_t)((line.ptr[0] - '0') * 100 + (line.ptr[1] - '0') * 10 + (line.ptr[2] - '0'));
 }

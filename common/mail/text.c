@@ -55,10 +55,7 @@ void mail_text_clean(struct pr_slice s, bool utf8, struct pr_buf *out)
     }
 }
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 /* The next word of *s; empty at the end. */
 static struct pr_slice take_word(struct pr_slice *s)

@@ -1,5 +1,5 @@
-/* Addresses: the first byte gives the flags, the rest is the path. What parses stays within its limits, holds no control
- * byte, and parses to itself again when printed. */
+/* Addresses: the first byte gives the flags, the rest is the path. What parses stays within its limits, holds no
+ * control byte, and parses to itself again when printed. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

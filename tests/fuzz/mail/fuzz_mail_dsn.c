@@ -1,5 +1,5 @@
-/* Delivery status notifications: the first byte gives kind, RET and flags, the second the reply code; the rest is cut at
- * 0xff into the texts. The message is clean, has the parts it should have, and its fields are ours. */
+/* Delivery status notifications: the first byte gives kind, RET and flags, the second the reply code; the rest is cut
+ * at 0xff into the texts. The message is clean, has the parts it should have, and its fields are ours. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -82,9 +82,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                          .will_retry_until = {1795646190000},
                          .content_complete = true};
     struct pr_slice in = pr_slice(data + 2, size - 2);
-    struct pr_slice *texts[] = {&d.content,       &d.header,        &r[0].address,  &r[0].diagnostic, &r[0].orcpt,
-                                &r[0].remote,     &r[0].enhanced,   &e.sender,      &e.envid,         &d.reporting_mta,
-                                &d.queue_id,      &d.message_id,    &r[1].address,  &r[1].diagnostic, &r[1].orcpt};
+    struct pr_slice *texts[] = {&d.content,   &d.header,      &r[0].address, &r[0].diagnostic, &r[0].orcpt,
+                                &r[0].remote, &r[0].enhanced, &e.sender,     &e.envid,         &d.reporting_mta,
+                                &d.queue_id,  &d.message_id,  &r[1].address, &r[1].diagnostic, &r[1].orcpt};
     struct pr_buf out = {0}, again = {0};
     r[0].status = (data[0] & 16) != 0 ? MAIL_RCPT_EXPIRED : MAIL_RCPT_FAILED;
     for (size_t i = 0; i < PR_ARRAY_LEN(texts); i++)

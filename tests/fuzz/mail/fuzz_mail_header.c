@@ -1,5 +1,5 @@
-/* Headers: the first byte gives the size of the pieces. The scan does not depend on it, and a Received field made of the
- * input is one field. */
+/* Headers: the first byte gives the size of the pieces. The scan does not depend on it, and a Received field made of
+ * the input is one field. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -64,9 +64,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size_t used = read_one(&whole, in, SIZE_MAX, &rc);
         size_t used_pieces = read_one(&pieces, in, (size_t)1 + data[0], &rc_pieces);
         require(rc == rc_pieces && used == used_pieces && whole.done == pieces.done);
-        require(!whole.done || (whole.code == pieces.code && whole.lines == pieces.lines &&
-                                whole.truncated == pieces.truncated &&
-                                pr_slice_eq(pr_buf_slice(&whole.text), pr_buf_slice(&pieces.text))));
+        require(!whole.done ||
+                (whole.code == pieces.code && whole.lines == pieces.lines && whole.truncated == pieces.truncated &&
+                 pr_slice_eq(pr_buf_slice(&whole.text), pr_buf_slice(&pieces.text))));
         if (!whole.done)
             break;
         check_reply(&whole);

@@ -14,16 +14,16 @@ static inline struct pr_slice exact(struct pr_slice s)
 static inline void exact_free(struct pr_slice s) { pr_free((void *)(uintptr_t)s.ptr); }
 
 /* Compares slices and prints both when they differ. */
-#define assert_slice(got, expected)                                                                             \
-    do {                                                                                                        \
-        struct pr_slice got_ = (got), expected_ = (expected);                                                   \
-        if (!pr_slice_eq(got_, expected_)) {                                                                    \
-            struct pr_buf b_ = {0};                                                                             \
-            pr_buf_json(&b_, got_);                                                                             \
-            pr_buf_str(&b_, " instead of ");                                                                    \
-            pr_buf_json(&b_, expected_);                                                                        \
-            fail_msg("%s", pr_buf_cstr(&b_));                                                                   \
-        }                                                                                                       \
+#define assert_slice(got, expected)                                                                                    \
+    do {                                                                                                               \
+        struct pr_slice got_ = (got), expected_ = (expected);                                                          \
+        if (!pr_slice_eq(got_, expected_)) {                                                                           \
+            struct pr_buf b_ = {0};                                                                                    \
+            pr_buf_json(&b_, got_);                                                                                    \
+            pr_buf_str(&b_, " instead of ");                                                                           \
+            pr_buf_json(&b_, expected_);                                                                               \
+            fail_msg("%s", pr_buf_cstr(&b_));                                                                          \
+        }                                                                                                              \
     } while (0)
 #define assert_slice_str(got, text) assert_slice(got, pr_slice_str(text))
 

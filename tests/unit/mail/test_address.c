@@ -12,7 +12,10 @@
 #define A60 A10 A10 A10 A10 A10 A10
 #define L63 A60 "aaa"
 #define DOMAIN_255 L63 "." L63 "." L63 "." L63
-#define NUL_SLICE(s) {(s), sizeof(s) - 1}
+#define NUL_SLICE(s)                                                                                                   \
+    {                                                                                                                  \
+        (s), sizeof(s) - 1                                                                                             \
+    }
 
 enum { N = MAIL_ADDRESS_ALLOW_NULL, U = MAIL_ADDRESS_ALLOW_UTF8, B = MAIL_ADDRESS_BARE };
 
@@ -39,7 +42,8 @@ static const struct {
     {"<PostMaster>", 0, MAIL_ADDRESS_LOCAL, "PostMaster", "PostMaster", "", ""},
     {"user@example.com", B, MAIL_ADDRESS_DOMAIN, "user@example.com", "user", "example.com", ""},
     {"postmaster", B, MAIL_ADDRESS_LOCAL, "postmaster", "postmaster", "", ""},
-    {"<first.last+tag@x-y.example>", 0, MAIL_ADDRESS_DOMAIN, "first.last+tag@x-y.example", "first.last+tag", "x-y.example", ""},
+    {"<first.last+tag@x-y.example>", 0, MAIL_ADDRESS_DOMAIN, "first.last+tag@x-y.example", "first.last+tag",
+     "x-y.example", ""},
     {"<!#$%&'*+-/=?^_`{|}~@b>", 0, MAIL_ADDRESS_DOMAIN, "!#$%&'*+-/=?^_`{|}~@b", "!#$%&'*+-/=?^_`{|}~", "b", ""},
     /* Only the domain behind the last unquoted @ routes; % and ! mean nothing. */
     {"<\"a@evil x\"@ours.test>", 0, MAIL_ADDRESS_DOMAIN, "\"a@evil x\"@ours.test", "\"a@evil x\"", "ours.test", ""},
@@ -62,11 +66,20 @@ static const struct {
     /* Literals. */
     {"<u@[192.0.2.1]>", 0, MAIL_ADDRESS_LITERAL, "u@[192.0.2.1]", "u", "[192.0.2.1]", ""},
     {"<u@[IPv6:2001:db8::1]>", 0, MAIL_ADDRESS_LITERAL, "u@[IPv6:2001:db8::1]", "u", "[IPv6:2001:db8::1]", ""},
-    {"<u@[ipv6:::ffff:192.0.2.1]> X", 0, MAIL_ADDRESS_LITERAL, "u@[ipv6:::ffff:192.0.2.1]", "u", "[ipv6:::ffff:192.0.2.1]", " X"},
+    {"<u@[ipv6:::ffff:192.0.2.1]> X", 0, MAIL_ADDRESS_LITERAL, "u@[ipv6:::ffff:192.0.2.1]", "u",
+     "[ipv6:::ffff:192.0.2.1]", " X"},
     /* UTF-8. */
-    {"<\xc3\xbcser@b\xc3\xbc" "cher.example>", U, MAIL_ADDRESS_DOMAIN, "\xc3\xbcser@b\xc3\xbc" "cher.example", "\xc3\xbcser",
-     "b\xc3\xbc" "cher.example", ""},
-    {"<\"\xe4\xbd\xa0 \xe5\xa5\xbd\"@x>", U, MAIL_ADDRESS_DOMAIN, "\"\xe4\xbd\xa0 \xe5\xa5\xbd\"@x", "\"\xe4\xbd\xa0 \xe5\xa5\xbd\"", "x", ""},
+    {"<\xc3\xbcser@b\xc3\xbc"
+     "cher.example>",
+     U, MAIL_ADDRESS_DOMAIN,
+     "\xc3\xbcser@b\xc3\xbc"
+     "cher.example",
+     "\xc3\xbcser",
+     "b\xc3\xbc"
+     "cher.example",
+     ""},
+    {"<\"\xe4\xbd\xa0 \xe5\xa5\xbd\"@x>", U, MAIL_ADDRESS_DOMAIN, "\"\xe4\xbd\xa0 \xe5\xa5\xbd\"@x",
+     "\"\xe4\xbd\xa0 \xe5\xa5\xbd\"", "x", ""},
     {"<\xf0\x9f\x93\xac@x>", U, MAIL_ADDRESS_DOMAIN, "\xf0\x9f\x93\xac@x", "\xf0\x9f\x93\xac", "x", ""},
     /* Limits reached. */
     {"<" A60 "aaaa@b>", 0, MAIL_ADDRESS_DOMAIN, A60 "aaaa@b", A60 "aaaa", "b", ""},
@@ -153,6 +166,7 @@ static const struct {
     {NUL_SLICE("<a@x\r>"), 0, PR_EPARSE},
     {NUL_SLICE("<a\xc2\x85@x>"), U, PR_EPARSE},
     {NUL_SLICE("<a@x\xc2\x80>"), U, PR_EPARSE},
+    {NUL_SLICE("<a@x\xe2\x80\xa9y>"), U, PR_EPARSE},
     {NUL_SLICE("<\"a\xe2\x80\xa8\"@x>"), U, PR_EPARSE},
     /* Domain. */
     {NUL_SLICE("<a@.b>"), 0, PR_EPARSE},
@@ -224,7 +238,8 @@ static void refuses(void **state)
         struct pr_slice rest, in = exact(bad[i].in);
         int rc = parse(in, bad[i].flags, &a, &rest);
         if (rc != bad[i].rc)
-            fail_msg("row %zu: %.*s: %s instead of %s", i, PR_SLICE_ARG(bad[i].in), pr_errname(rc), pr_errname(bad[i].rc));
+            fail_msg("row %zu: %.*s: %s instead of %s", i, PR_SLICE_ARG(bad[i].in), pr_errname(rc),
+                     pr_errname(bad[i].rc));
         /* Nothing is set on failure. */
         assert_int_equal(a.kind, 99);
         assert_int_equal(rest.len, 99);
@@ -270,7 +285,9 @@ static void domains(void **state)
         {DOMAIN_255, true, true, true},
         {DOMAIN_255 ".a", false, false, false},
         {L63 "a", false, false, false},
-        {"b\xc3\xbc" "cher.de", false, true, false},
+        {"b\xc3\xbc"
+         "cher.de",
+         false, true, false},
         {"\xe4\xbe\x8b.example", false, true, false},
         {"b\xc3.de", false, false, false},
         {"", false, false, false},
@@ -302,17 +319,64 @@ static void literals(void **state)
 {
     (void)state;
     static const char *const valid[] = {
-        "[0.0.0.0]", "[255.255.255.255]", "[192.0.2.1]", "[IPv6:1:2:3:4:5:6:7:8]", "[IPv6:::]", "[IPv6:::1]", "[IPv6:1::]",
-        "[IPv6:1:2:3:4:5:6:7::]", "[IPv6:::2:3:4:5:6:7:8]", "[IPv6:fe80::1]", "[IPv6:::192.0.2.1]",
-        "[IPv6:1:2:3:4:5:6:192.0.2.1]", "[IPv6:ABCD::ef01]", "[IPV6:::1]",
+        "[0.0.0.0]",
+        "[255.255.255.255]",
+        "[192.0.2.1]",
+        "[IPv6:1:2:3:4:5:6:7:8]",
+        "[IPv6:::]",
+        "[IPv6:::1]",
+        "[IPv6:1::]",
+        "[IPv6:1:2:3:4:5:6:7::]",
+        "[IPv6:::2:3:4:5:6:7:8]",
+        "[IPv6:fe80::1]",
+        "[IPv6:::192.0.2.1]",
+        "[IPv6:1:2:3:4:5:6:192.0.2.1]",
+        "[IPv6:ABCD::ef01]",
+        "[IPV6:::1]",
     };
     static const char *const invalid[] = {
-        "", "[", "]", "[]", "[ ]", "1.2.3.4", "[1.2.3.4", "1.2.3.4]", "[1.2.3]", "[1.2.3.4.5]", "[256.0.0.1]", "[1.2.3.04]",
-        "[01.2.3.4]", "[1..3.4]", "[1.2.3.4.]", "[ 1.2.3.4]", "[1.2.3.4 ]", "[+1.2.3.4]", "[0x7f.0.0.1]", "[1.2.3.1000]",
-        "[::1]", "[IPv6:]", "[IPv6::]", "[IPv6:1]", "[IPv6:1:2:3:4:5:6:7]", "[IPv6:1:2:3:4:5:6:7:8:9]", "[IPv6:1::2::3]",
-        "[IPv6::::]", "[IPv6:1:2:3:4:5:6:7:8::]", "[IPv6:12345::]", "[IPv6:g::]", "[IPv6:1:2:3:4:5:6:7:192.0.2.1]",
-        "[IPv6:192.0.2.1::]", "[IPv6:::192.0.2.256]", "[IPv6:fe80::1%eth0]", "[IPv6:::1", "[IPv6 ::1]", "[tag:x]", "[[1.2.3.4]]",
-        "[IPv6:::192.0.2.1:1]", "[IPv6:1:]", "[IPv6::1]",
+        "",
+        "[",
+        "]",
+        "[]",
+        "[ ]",
+        "1.2.3.4",
+        "[1.2.3.4",
+        "1.2.3.4]",
+        "[1.2.3]",
+        "[1.2.3.4.5]",
+        "[256.0.0.1]",
+        "[1.2.3.04]",
+        "[01.2.3.4]",
+        "[1..3.4]",
+        "[1.2.3.4.]",
+        "[ 1.2.3.4]",
+        "[1.2.3.4 ]",
+        "[+1.2.3.4]",
+        "[0x7f.0.0.1]",
+        "[1.2.3.1000]",
+        "[::1]",
+        "[IPv6:]",
+        "[IPv6::]",
+        "[IPv6:1]",
+        "[IPv6:1:2:3:4:5:6:7]",
+        "[IPv6:1:2:3:4:5:6:7:8:9]",
+        "[IPv6:1::2::3]",
+        "[IPv6::::]",
+        "[IPv6:1:2:3:4:5:6:7:8::]",
+        "[IPv6:12345::]",
+        "[IPv6:g::]",
+        "[IPv6:1:2:3:4:5:6:7:192.0.2.1]",
+        "[IPv6:192.0.2.1::]",
+        "[IPv6:::192.0.2.256]",
+        "[IPv6:fe80::1%eth0]",
+        "[IPv6:::1",
+        "[IPv6 ::1]",
+        "[tag:x]",
+        "[[1.2.3.4]]",
+        "[IPv6:::192.0.2.1:1]",
+        "[IPv6:1:]",
+        "[IPv6::1]",
     };
     for (size_t i = 0; i < PR_ARRAY_LEN(valid); i++) {
         struct pr_slice s = exact(pr_slice_str(valid[i]));
@@ -364,8 +428,11 @@ static void comparison(void **state)
     }
     struct pr_buf b = {0};
     pr_buf_char(&b, 'X');
-    mail_domain_normalize(PR_SLICE_LIT("B\xc3\x9c" "CHER.Example."), &b);
-    assert_slice_str(pr_buf_slice(&b), "Xb\xc3\x9c" "cher.example");
+    mail_domain_normalize(PR_SLICE_LIT("B\xc3\x9c"
+                                       "CHER.Example."),
+                          &b);
+    assert_slice_str(pr_buf_slice(&b), "Xb\xc3\x9c"
+                                       "cher.example");
     mail_domain_normalize(pr_slice(NULL, 0), &b);
     assert_int_equal(b.len, 16);
     pr_buf_fini(&b);

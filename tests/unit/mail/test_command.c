@@ -9,15 +9,18 @@
 #include "common/mail/command.h"
 #include "tests/unit/mail/exact.h"
 
-#define BYTES(s) {(s), sizeof(s) - 1}
+#define BYTES(s)                                                                                                       \
+    {                                                                                                                  \
+        (s), sizeof(s) - 1                                                                                             \
+    }
 #define A50 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define A100 A50 A50
 /* With "rfc822;" and 450 more: 500, the limit of ORCPT. */
 #define A43 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 enum {
-    ALL = MAIL_EXT_SIZE | MAIL_EXT_8BITMIME | MAIL_EXT_SMTPUTF8 | MAIL_EXT_DSN | MAIL_EXT_CHUNKING | MAIL_EXT_BINARYMIME |
-          MAIL_EXT_AUTH,
+    ALL = MAIL_EXT_SIZE | MAIL_EXT_8BITMIME | MAIL_EXT_SMTPUTF8 | MAIL_EXT_DSN | MAIL_EXT_CHUNKING |
+          MAIL_EXT_BINARYMIME | MAIL_EXT_AUTH,
 };
 
 static void verbs(void **state)
@@ -77,13 +80,18 @@ static void foreign(void **state)
 {
     (void)state;
     static const struct pr_slice yes[] = {
-        BYTES("GET / HTTP/1.1"), BYTES("POST /x HTTP/1.0"), BYTES("get / http/1.1"), BYTES("CONNECT a:25 HTTP/1.1"),
-        BYTES("PRI * HTTP/2.0"), BYTES("OPTIONS sip:x SIP/2.0"), BYTES("Host: x"), BYTES("Content-Type: x"),
-        BYTES("SSH-2.0-OpenSSH_9"), BYTES("\x16\x03\x01\x02\x00\x01\x00"), BYTES("\x16\x03"), BYTES("\x80\x2e\x01\x03\x01"),
+        BYTES("GET / HTTP/1.1"),    BYTES("POST /x HTTP/1.0"),
+        BYTES("get / http/1.1"),    BYTES("CONNECT a:25 HTTP/1.1"),
+        BYTES("PRI * HTTP/2.0"),    BYTES("OPTIONS sip:x SIP/2.0"),
+        BYTES("Host: x"),           BYTES("Content-Type: x"),
+        BYTES("SSH-2.0-OpenSSH_9"), BYTES("\x16\x03\x01\x02\x00\x01\x00"),
+        BYTES("\x16\x03"),          BYTES("\x80\x2e\x01\x03\x01"),
     };
     static const struct pr_slice no[] = {
-        BYTES(""), BYTES("EHLO GET"), BYTES("NOOP GET / HTTP/1.1"), BYTES("GETX"), BYTES("\x16"), BYTES("\x16\x02"),
-        BYTES("QUIT"), BYTES("HELP"), BYTES("MAIL FROM:<get@x>"), BYTES("\xc3\xbc"),
+        BYTES(""),         BYTES("EHLO GET"), BYTES("NOOP GET / HTTP/1.1"),
+        BYTES("GETX"),     BYTES("\x16"),     BYTES("\x16\x02"),
+        BYTES("QUIT"),     BYTES("HELP"),     BYTES("MAIL FROM:<get@x>"),
+        BYTES("\xc3\xbc"),
     };
     for (size_t i = 0; i < PR_ARRAY_LEN(yes); i++) {
         struct pr_slice line = exact(yes[i]);
@@ -251,6 +259,8 @@ static void from_refused(void **state)
         {BYTES("FROM:<a@b> ENVID=a+4"), ALL, "501 5.5.4"},
         {BYTES("FROM:<a@b> ENVID=a+zz"), ALL, "501 5.5.4"},
         {BYTES("FROM:<a@b> ENVID=" A100 "a"), ALL, "501 5.5.4"},
+        {BYTES("FROM:<a@b> ENVID=a+C3+BC"), ALL, "501 5.5.4"},
+        {BYTES("FROM:<a@b> ENVID=a+FC"), ALL, "501 5.5.4"},
         {BYTES("FROM:<a@b> ENVID=\xc3\xbc"), ALL, "501 5.5.4"},
         {BYTES("FROM:<a@b> ENVID=\xc3\xbc SMTPUTF8"), ALL, "501 5.5.4"},
         {BYTES("FROM:<a@b> ENVID=a ENVID=b"), ALL, "501 5.5.4"},
@@ -428,9 +438,9 @@ static void clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(verbs),       cmocka_unit_test(foreign),    cmocka_unit_test(from_accepted),
+        cmocka_unit_test(verbs),        cmocka_unit_test(foreign),     cmocka_unit_test(from_accepted),
         cmocka_unit_test(from_refused), cmocka_unit_test(to_accepted), cmocka_unit_test(to_refused),
-        cmocka_unit_test(bdat),        cmocka_unit_test(clean),
+        cmocka_unit_test(bdat),         cmocka_unit_test(clean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

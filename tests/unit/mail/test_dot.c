@@ -11,7 +11,10 @@
 #include "common/mail/dot.h"
 #include "tests/unit/mail/exact.h"
 
-#define BYTES(s) {(s), sizeof(s) - 1}
+#define BYTES(s)                                                                                                       \
+    {                                                                                                                  \
+        (s), sizeof(s) - 1                                                                                             \
+    }
 #define SMUGGLED "MAIL FROM:<x@evil.test>\r\nRCPT TO:<y@ours.test>\r\nDATA\r\nspam"
 
 struct decoded {
@@ -36,7 +39,7 @@ static struct decoded decode(struct pr_slice in, enum mail_dot_policy policy, si
 
 static const struct {
     struct pr_slice in;
-    const char *out; /* both policies when there is no defect, normalised otherwise */
+    const char *out;    /* both policies when there is no defect, normalised otherwise */
     const char *reject; /* what was appended before the first defect, NULL: as out */
     unsigned defects;
     size_t rest; /* octets of `in` behind the end; SIZE_MAX: not ended */
@@ -73,9 +76,11 @@ static const struct {
     {BYTES("a\r\r\n.\r" SMUGGLED "\r\n.\r\n"), "a\r\n\r\n\r\n" SMUGGLED "\r\n", "a", MAIL_DOT_BARE_CR, 0},
     {BYTES("a\r\n.\r\r\n" SMUGGLED "\r\n.\r\n"), "a\r\n\r\n\r\n" SMUGGLED "\r\n", "a\r\n", MAIL_DOT_BARE_CR, 0},
     {BYTES("a\n\n.\r\n" SMUGGLED "\r\n.\r\n"), "a\r\n\r\n.\r\n" SMUGGLED "\r\n", "a", MAIL_DOT_BARE_LF, 0},
-    {BYTES("a\n\r.\r\n" SMUGGLED "\r\n.\r\n"), "a\r\n\r\n.\r\n" SMUGGLED "\r\n", "a", MAIL_DOT_BARE_LF | MAIL_DOT_BARE_CR, 0},
+    {BYTES("a\n\r.\r\n" SMUGGLED "\r\n.\r\n"), "a\r\n\r\n.\r\n" SMUGGLED "\r\n", "a",
+     MAIL_DOT_BARE_LF | MAIL_DOT_BARE_CR, 0},
     {BYTES("a\r\n.\n\r\n" SMUGGLED "\r\n.\r\n"), "a\r\n\r\n\r\n" SMUGGLED "\r\n", "a\r\n", MAIL_DOT_BARE_LF, 0},
-    {BYTES("a\r\n.\n\r" SMUGGLED "\r\n.\r\n"), "a\r\n\r\n\r\n" SMUGGLED "\r\n", "a\r\n", MAIL_DOT_BARE_LF | MAIL_DOT_BARE_CR, 0},
+    {BYTES("a\r\n.\n\r" SMUGGLED "\r\n.\r\n"), "a\r\n\r\n\r\n" SMUGGLED "\r\n", "a\r\n",
+     MAIL_DOT_BARE_LF | MAIL_DOT_BARE_CR, 0},
     {BYTES("a\r\n\0.\r\n" SMUGGLED "\r\n.\r\n"), "a\r\n.\r\n" SMUGGLED "\r\n", "a\r\n", MAIL_DOT_NUL, 0},
     {BYTES("a\r\n.\0\r\n" SMUGGLED "\r\n.\r\n"), "a\r\n\r\n" SMUGGLED "\r\n", "a\r\n", MAIL_DOT_NUL, 0},
     {BYTES("a\r\0\n.\r\n" SMUGGLED "\r\n.\r\n"), "a\r\n\r\n.\r\n" SMUGGLED "\r\n", "a",
@@ -86,7 +91,8 @@ static const struct {
     {BYTES("a\r\n..\r\n" SMUGGLED "\r\n.\r\n"), "a\r\n.\r\n" SMUGGLED "\r\n", NULL, 0, 0},
     {BYTES("a\x85.\x85" SMUGGLED "\r\n.\r\n"), "a\x85.\x85" SMUGGLED "\r\n", NULL, 0, 0},
     {BYTES("a\x0b.\x0c" SMUGGLED "\r\n.\r\n"), "a\x0b.\x0c" SMUGGLED "\r\n", NULL, 0, 0},
-    {BYTES("a\xe2\x80\xa8.\xe2\x80\xa8" SMUGGLED "\r\n.\r\n"), "a\xe2\x80\xa8.\xe2\x80\xa8" SMUGGLED "\r\n", NULL, 0, 0},
+    {BYTES("a\xe2\x80\xa8.\xe2\x80\xa8" SMUGGLED "\r\n.\r\n"), "a\xe2\x80\xa8.\xe2\x80\xa8" SMUGGLED "\r\n", NULL, 0,
+     0},
     {BYTES("\n.\r\n" SMUGGLED "\r\n.\r\n"), "\r\n.\r\n" SMUGGLED "\r\n", "", MAIL_DOT_BARE_LF, 0},
     {BYTES("\r.\r\n" SMUGGLED "\r\n.\r\n"), "\r\n.\r\n" SMUGGLED "\r\n", "", MAIL_DOT_BARE_CR, 0},
     {BYTES(".\n" SMUGGLED "\r\n.\r\n"), "\r\n" SMUGGLED "\r\n", "", MAIL_DOT_BARE_LF, 0},
@@ -210,11 +216,21 @@ static void add_random(struct pr_rng *rng, struct pr_buf *b, uint64_t pieces)
 {
     for (; pieces > 0; pieces--) {
         switch (pr_rng_below(rng, 9)) {
-        case 0: pr_buf_str(b, "\r\n"); break;
-        case 1: pr_buf_str(b, "\r\n."); break;
-        case 2: pr_buf_str(b, pr_rng_below(rng, 2) == 0 ? "\r" : "\n"); break;
-        case 3: pr_buf_str(b, pr_rng_below(rng, 4) == 0 ? "\r\n.\r\n" : "."); break;
-        case 4: pr_buf_char(b, '\0'); break;
+        case 0:
+            pr_buf_str(b, "\r\n");
+            break;
+        case 1:
+            pr_buf_str(b, "\r\n.");
+            break;
+        case 2:
+            pr_buf_str(b, pr_rng_below(rng, 2) == 0 ? "\r" : "\n");
+            break;
+        case 3:
+            pr_buf_str(b, pr_rng_below(rng, 4) == 0 ? "\r\n.\r\n" : ".");
+            break;
+        case 4:
+            pr_buf_char(b, '\0');
+            break;
         default:
             for (uint64_t n = pr_rng_below(rng, 60); n > 0; n--)
                 pr_buf_char(b, (char)(pr_rng_below(rng, 8) == 0 ? pr_rng_below(rng, 256) : 'a' + n % 26));
@@ -268,7 +284,8 @@ static void lines_and_eight_bit(void **state)
             pr_buf_fini(&in);
         }
     }
-    struct decoded r = decode(PR_SLICE_LIT("plain text of more than sixteen octets\r\n.\r\n\xff"), MAIL_DOT_REJECT, SIZE_MAX);
+    struct decoded r =
+        decode(PR_SLICE_LIT("plain text of more than sixteen octets\r\n.\r\n\xff"), MAIL_DOT_REJECT, SIZE_MAX);
     assert_false(r.d.eight_bit);
     pr_buf_fini(&r.out);
     /* In each position of a block, and just behind the stop. */
@@ -363,7 +380,8 @@ static void check_wire(struct pr_slice wire, uint64_t seed)
         fail_msg("seed %llu", (unsigned long long)seed);
 }
 
-/* unstuff(stuff(x)) is x with its line ends made CRLF, which is what the other encoder makes; for x that has them, x. */
+/* unstuff(stuff(x)) is x with its line ends made CRLF, which is what the other encoder makes; for x that has them, x.
+ */
 static void round_trip(void **state)
 {
     (void)state;
@@ -447,8 +465,8 @@ static void line_check(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table),    cmocka_unit_test(exhaustive), cmocka_unit_test(random_against_model),
-        cmocka_unit_test(encoders), cmocka_unit_test(round_trip), cmocka_unit_test(lines_and_eight_bit),
+        cmocka_unit_test(table),     cmocka_unit_test(exhaustive), cmocka_unit_test(random_against_model),
+        cmocka_unit_test(encoders),  cmocka_unit_test(round_trip), cmocka_unit_test(lines_and_eight_bit),
         cmocka_unit_test(all_bytes), cmocka_unit_test(line_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,10 @@
 #include "common/mail/dsn.h"
 #include "tests/unit/mail/exact.h"
 
-#define BYTES(s) {(s), sizeof(s) - 1}
+#define BYTES(s)                                                                                                       \
+    {                                                                                                                  \
+        (s), sizeof(s) - 1                                                                                             \
+    }
 
 /* A DSN about one recipient, to be varied. */
 struct sample {
@@ -22,14 +25,25 @@ struct sample {
 static void sample_init(struct sample *s)
 {
     *s = (struct sample){
-        .rcpt = {.address = BYTES("user@example.net"), .orcpt = BYTES("rfc822;Old@example.org"), .status = MAIL_RCPT_FAILED,
-                 .code = 550, .enhanced = BYTES("5.1.1"), .diagnostic = BYTES("5.1.1 No such user here"),
+        .rcpt = {.address = BYTES("user@example.net"),
+                 .orcpt = BYTES("rfc822;Old@example.org"),
+                 .status = MAIL_RCPT_FAILED,
+                 .code = 550,
+                 .enhanced = BYTES("5.1.1"),
+                 .diagnostic = BYTES("5.1.1 No such user here"),
                  .remote = BYTES("mx.example.net [192.0.2.1]")},
         .envelope = {.sender = BYTES("sender@ours.test"), .envid = BYTES("QQ314159"), .arrival = {1795246100000}},
-        .dsn = {.kind = MAIL_DSN_FAILURE, .reporting_mta = BYTES("mx.ours.test"), .queue_id = BYTES("0A1B2C"),
-                .message_id = BYTES("dsn.0A1B2C"), .n_rcpts = 1, .now = {1795246200000}, .last_attempt = {1795246190000},
-                .will_retry_until = {1795646190000}, .header = BYTES("From: a@b\r\nSubject: hello\r\n\r\n"),
-                .content = BYTES("From: a@b\r\nSubject: hello\r\n\r\nbody\r\n"), .content_complete = true},
+        .dsn = {.kind = MAIL_DSN_FAILURE,
+                .reporting_mta = BYTES("mx.ours.test"),
+                .queue_id = BYTES("0A1B2C"),
+                .message_id = BYTES("dsn.0A1B2C"),
+                .n_rcpts = 1,
+                .now = {1795246200000},
+                .last_attempt = {1795246190000},
+                .will_retry_until = {1795646190000},
+                .header = BYTES("From: a@b\r\nSubject: hello\r\n\r\n"),
+                .content = BYTES("From: a@b\r\nSubject: hello\r\n\r\nbody\r\n"),
+                .content_complete = true},
     };
     s->rcpts[0] = &s->rcpt;
     s->dsn.rcpts = s->rcpts;
@@ -41,10 +55,10 @@ static bool has(const struct pr_buf *b, const char *text)
     return pr_slice_find_slice(pr_buf_slice(b), pr_slice_str(text)) != SIZE_MAX;
 }
 
-#define assert_has(b, text)                                     \
-    do {                                                        \
-        if (!has(b, text))                                      \
-            fail_msg("%s is not in\n%s", text, pr_buf_cstr(b)); \
+#define assert_has(b, text)                                                                                            \
+    do {                                                                                                               \
+        if (!has(b, text))                                                                                             \
+            fail_msg("%s is not in\n%s", text, pr_buf_cstr(b));                                                        \
     } while (0)
 
 /* The value of the boundary parameter. */
@@ -215,8 +229,8 @@ static void little_known(void **state)
 {
     (void)state;
     static const char *const absent[] = {
-        "Original-Recipient:", "Original-Envelope-Id:", "Remote-MTA:", "Diagnostic-Code:", "Last-Attempt-Date:",
-        "Will-Retry-Until:", "Arrival-Date:", "Content-Type: text/rfc822-headers",
+        "Original-Recipient:", "Original-Envelope-Id:", "Remote-MTA:",   "Diagnostic-Code:",
+        "Last-Attempt-Date:",  "Will-Retry-Until:",     "Arrival-Date:", "Content-Type: text/rfc822-headers",
     };
     struct sample s;
     struct pr_buf b = {0};
@@ -350,14 +364,16 @@ static void utf8(void **state)
     struct pr_buf b = {0};
     sample_init(&s);
     assert_false(mail_dsn_needs_utf8(&s.dsn));
-    s.rcpt.address = PR_SLICE_LIT("\xc3\xbcser@b\xc3\xbc" "cher.example");
+    s.rcpt.address = PR_SLICE_LIT("\xc3\xbcser@b\xc3\xbc"
+                                  "cher.example");
     s.rcpt.orcpt = PR_SLICE_LIT("utf-8;\xc3\xb6@x");
     s.rcpt.diagnostic = PR_SLICE_LIT("niemand hei\xc3\x9ft so \xff");
     mail_dsn_format(&s.dsn, &b);
     assert_has(&b, "Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n");
     assert_has(&b, "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n");
     assert_has(&b, "\"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n");
-    assert_has(&b, "Final-Recipient: utf-8; \xc3\xbcser@b\xc3\xbc" "cher.example\r\n");
+    assert_has(&b, "Final-Recipient: utf-8; \xc3\xbcser@b\xc3\xbc"
+                   "cher.example\r\n");
     assert_has(&b, "Original-Recipient: utf-8;\xc3\xb6@x\r\n");
     assert_has(&b, "hei\xc3\x9ft so ?\r\n");
     assert_has(&b, "text/rfc822-headers");
@@ -428,9 +444,22 @@ static void check_wire(const struct pr_buf *b)
 static void check_fields(struct pr_slice part, size_t n_rcpts)
 {
     static const char *const names[] = {
-        "Content-Description: ", "Content-Type: ", "Content-Transfer-Encoding: ", "Reporting-MTA: ", "Original-Envelope-Id: ",
-        "Arrival-Date: ", "X-Postrider-Queue-Id: ", "Original-Recipient: ", "Final-Recipient: ", "Action: ", "Status: ",
-        "Remote-MTA: ", "Diagnostic-Code: ", "Last-Attempt-Date: ", "Will-Retry-Until: ", "    ",
+        "Content-Description: ",
+        "Content-Type: ",
+        "Content-Transfer-Encoding: ",
+        "Reporting-MTA: ",
+        "Original-Envelope-Id: ",
+        "Arrival-Date: ",
+        "X-Postrider-Queue-Id: ",
+        "Original-Recipient: ",
+        "Final-Recipient: ",
+        "Action: ",
+        "Status: ",
+        "Remote-MTA: ",
+        "Diagnostic-Code: ",
+        "Last-Attempt-Date: ",
+        "Will-Retry-Until: ",
+        "    ",
     };
     size_t finals = 0, empty = 0;
     for (size_t n; part.len > 0; part = pr_slice_from(part, n)) {
@@ -454,11 +483,30 @@ static void check_fields(struct pr_slice part, size_t n_rcpts)
 static struct pr_slice hostile(struct pr_rng *rng, struct pr_buf *b)
 {
     static const struct pr_slice pieces[] = {
-        BYTES("\r\n"), BYTES("\n"), BYTES("\r"), BYTES("\0"), BYTES("\r\n\r\n"), BYTES("\r\n."), BYTES("\r\n.\r\n"),
-        BYTES("\r\nFinal-Recipient: rfc822; x@y\r\n"), BYTES("\r\nBcc: x@y"), BYTES("\r\n--=_postrider_"), BYTES("--"),
-        BYTES("\"\r\n\t"), BYTES("\xc3\xbc"), BYTES("\xff\xfe"), BYTES("\xe2\x80\xa8"), BYTES("word"), BYTES(" "),
+        BYTES("\r\n"),
+        BYTES("\n"),
+        BYTES("\r"),
+        BYTES("\0"),
+        BYTES("\r\n\r\n"),
+        BYTES("\r\n."),
+        BYTES("\r\n.\r\n"),
+        BYTES("\r\nFinal-Recipient: rfc822; x@y\r\n"),
+        BYTES("\r\nBcc: x@y"),
+        BYTES("\r\n--=_postrider_"),
+        BYTES("--"),
+        BYTES("\"\r\n\t"),
+        BYTES("\xc3\xbc"),
+        BYTES("\xff\xfe"),
+        BYTES("\xe2\x80\xa8"),
+        BYTES("word"),
+        BYTES(" "),
         BYTES("averylongwordaverylongwordaverylongwordaverylongwordaverylongwordaverylongwordaverylongword"),
-        BYTES("user@example.net"), BYTES(">"), BYTES(";"), BYTES("550 5.1.1 "), BYTES("=?utf-8?q?x?="), BYTES("\x1b[2J"),
+        BYTES("user@example.net"),
+        BYTES(">"),
+        BYTES(";"),
+        BYTES("550 5.1.1 "),
+        BYTES("=?utf-8?q?x?="),
+        BYTES("\x1b[2J"),
     };
     pr_buf_clear(b);
     for (uint64_t n = pr_rng_below(rng, pr_rng_below(rng, 4) == 0 ? 200 : 6); n > 0; n--)
@@ -479,8 +527,9 @@ static void injection(void **state)
         sample_init(&s);
         pr_rng_init(&rng, seed);
         struct pr_slice *fields[FIELDS] = {
-            &s.rcpt.address, &s.rcpt.orcpt, &s.rcpt.enhanced, &s.rcpt.diagnostic, &s.rcpt.remote, &s.envelope.sender,
-            &s.envelope.envid, &s.dsn.reporting_mta, &s.dsn.queue_id, &s.dsn.message_id, &s.dsn.header, &s.dsn.content,
+            &s.rcpt.address, &s.rcpt.orcpt,      &s.rcpt.enhanced,  &s.rcpt.diagnostic,
+            &s.rcpt.remote,  &s.envelope.sender, &s.envelope.envid, &s.dsn.reporting_mta,
+            &s.dsn.queue_id, &s.dsn.message_id,  &s.dsn.header,     &s.dsn.content,
         };
         for (size_t i = 0; i < FIELDS; i++)
             if (pr_rng_below(&rng, 3) == 0)

@@ -10,7 +10,12 @@
 #include "common/mail/envelope.h"
 #include "tests/unit/mail/exact.h"
 
-enum { NEVER = MAIL_NOTIFY_NEVER, SUCCESS = MAIL_NOTIFY_SUCCESS, FAILURE = MAIL_NOTIFY_FAILURE, DELAY = MAIL_NOTIFY_DELAY };
+enum {
+    NEVER = MAIL_NOTIFY_NEVER,
+    SUCCESS = MAIL_NOTIFY_SUCCESS,
+    FAILURE = MAIL_NOTIFY_FAILURE,
+    DELAY = MAIL_NOTIFY_DELAY
+};
 
 struct flat {
     const char *address, *orcpt;
@@ -40,7 +45,8 @@ static void grouping(void **state)
         {{{NULL, NULL, 0}}, ""},
         {{{"a@x", "", 0}}, "x: a@x"},
         {{{"a@x", "", 0}, {"b@y", "", 0}, {"c@x", "", 0}}, "x: a@x,c@x; y: b@y"},
-        {{{"a@X.Example", "", 0}, {"b@x.example.", "", 0}, {"c@x.EXAMPLE", "", 0}}, "x.example: a@X.Example,b@x.example.,c@x.EXAMPLE"},
+        {{{"a@X.Example", "", 0}, {"b@x.example.", "", 0}, {"c@x.EXAMPLE", "", 0}},
+         "x.example: a@X.Example,b@x.example.,c@x.EXAMPLE"},
         {{{"Postmaster", "", 0}, {"a@ours.test", "", 0}}, "ours.test: Postmaster,a@ours.test"},
         {{{"\"a@evil\"@x", "", 0}, {"b@evil", "", 0}}, "x: \"a@evil\"@x; evil: b@evil"},
         {{{"a@[192.0.2.1]", "", 0}, {"b@[IPv6:ABCD::1]", "", 0}, {"c@[ipv6:abcd::1]", "", 0}},
@@ -50,7 +56,8 @@ static void grouping(void **state)
         {{{"a@x", "", 0}, {"a@x", "rfc822;b@y", 0}, {"a@x", "rfc822;b@y", 0}}, "x: a@x,a@x"},
         {{{"postmaster", "", 0}, {"postmaster@Ours.Test", "", 0}}, "ours.test: postmaster"},
         /* What no parser would have let in still goes somewhere. */
-        {{{"odd address@x", "", 0}, {"nodomain", "", 0}, {"a b@c d@x", "", 0}}, "x: odd address@x,a b@c d@x; ours.test: nodomain"},
+        {{{"odd address@x", "", 0}, {"nodomain", "", 0}, {"a b@c d@x", "", 0}},
+         "x: odd address@x,a b@c d@x; ours.test: nodomain"},
     };
     for (size_t i = 0; i < PR_ARRAY_LEN(rows); i++) {
         struct mail_rcpt rcpts[8];

@@ -8,7 +8,10 @@
 #include "common/mail/header.h"
 #include "tests/unit/mail/exact.h"
 
-#define BYTES(s) {(s), sizeof(s) - 1}
+#define BYTES(s)                                                                                                       \
+    {                                                                                                                  \
+        (s), sizeof(s) - 1                                                                                             \
+    }
 
 static struct mail_header_scan scan(struct pr_slice in, size_t step)
 {
@@ -68,8 +71,8 @@ static void scanning(void **state)
             struct mail_header_scan s = scan(rows[i].in, step);
             if (s.received != rows[i].received || s.seen != rows[i].seen || s.header_bytes != rows[i].header_bytes ||
                 s.longest_field != rows[i].longest || s.done != rows[i].done)
-                fail_msg("row %zu by %zu: received %u seen %u bytes %zu longest %zu done %d", i, step, s.received, s.seen,
-                         s.header_bytes, s.longest_field, s.done);
+                fail_msg("row %zu by %zu: received %u seen %u bytes %zu longest %zu done %d", i, step, s.received,
+                         s.seen, s.header_bytes, s.longest_field, s.done);
         }
     }
 }
@@ -100,24 +103,47 @@ static void received(void **state)
         struct mail_received r;
         const char *text; /* without date and the end before it */
     } rows[] = {
-        {{.helo = BYTES("client.example"), .client_name = BYTES("host.example"), .client_address = BYTES("192.0.2.1"),
-          .by = BYTES("mx.test"), .with = BYTES("ESMTP"), .id = BYTES("abc123")},
+        {{.helo = BYTES("client.example"),
+          .client_name = BYTES("host.example"),
+          .client_address = BYTES("192.0.2.1"),
+          .by = BYTES("mx.test"),
+          .with = BYTES("ESMTP"),
+          .id = BYTES("abc123")},
          "Received: from client.example\r\n\t(host.example [192.0.2.1])\r\n\tby mx.test with ESMTP\r\n\tid abc123"},
-        {{.helo = BYTES("[192.0.2.1]"), .client_address = BYTES("2001:db8::1"), .by = BYTES("mx.test"),
-          .with = BYTES("ESMTPS"), .tls = BYTES("TLSv1.3 with cipher TLS_AES_256_GCM_SHA384"), .id = BYTES("x"),
+        {{.helo = BYTES("[192.0.2.1]"),
+          .client_address = BYTES("2001:db8::1"),
+          .by = BYTES("mx.test"),
+          .with = BYTES("ESMTPS"),
+          .tls = BYTES("TLSv1.3 with cipher TLS_AES_256_GCM_SHA384"),
+          .id = BYTES("x"),
           .for_ = BYTES("\"a b\"@c.test")},
          "Received: from [192.0.2.1]\r\n\t(unknown [IPv6:2001:db8::1])\r\n\tby mx.test with ESMTPS\r\n"
          "\t(TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r\n\tid x\r\n\tfor <\"a b\"@c.test>"},
         /* What a peer, DNS or a certificate could try. */
-        {{.helo = BYTES("a(b\r\nX: y"), .client_name = BYTES("evil\r\nX-Spam: no"), .client_address = BYTES("1.2.3.4]) by x"),
-          .by = BYTES("mx"), .with = BYTES("SMTP;\r\n"), .tls = BYTES("a) b\\(c\0\n"), .id = BYTES("i d"),
+        {{.helo = BYTES("a(b\r\nX: y"),
+          .client_name = BYTES("evil\r\nX-Spam: no"),
+          .client_address = BYTES("1.2.3.4]) by x"),
+          .by = BYTES("mx"),
+          .with = BYTES("SMTP;\r\n"),
+          .tls = BYTES("a) b\\(c\0\n"),
+          .id = BYTES("i d"),
           .for_ = BYTES("a\r\nb@c")},
-         "Received: from a?b??X:?y\r\n\t(evil??X-Spam:?no [1.2.3.4???by?x])\r\n\tby mx with SMTP???\r\n\t(a? b??c?\?)\r\n"
+         "Received: from a?b??X:?y\r\n\t(evil??X-Spam:?no [1.2.3.4???by?x])\r\n\tby mx with SMTP???\r\n\t(a? "
+         "b??c?\?)\r\n"
          "\tid i?d\r\n\tfor <a??b@c>"},
-        {{.helo = BYTES("[a]b]"), .client_name = BYTES("\xc3\xbc"), .client_address = BYTES("1.2.3.4"), .by = BYTES("mx"),
-          .with = BYTES("SMTP"), .id = BYTES("1"), .for_ = BYTES("\xc3\xbc@b")},
+        {{.helo = BYTES("[a]b]"),
+          .client_name = BYTES("\xc3\xbc"),
+          .client_address = BYTES("1.2.3.4"),
+          .by = BYTES("mx"),
+          .with = BYTES("SMTP"),
+          .id = BYTES("1"),
+          .for_ = BYTES("\xc3\xbc@b")},
          "Received: from [a?b]\r\n\t(\?\? [1.2.3.4])\r\n\tby mx with SMTP\r\n\tid 1\r\n\tfor <\xc3\xbc@b>"},
-        {{.helo = BYTES("["), .client_address = BYTES("1.2.3.4"), .by = BYTES("mx"), .with = BYTES("SMTP"), .id = BYTES("1")},
+        {{.helo = BYTES("["),
+          .client_address = BYTES("1.2.3.4"),
+          .by = BYTES("mx"),
+          .with = BYTES("SMTP"),
+          .id = BYTES("1")},
          "Received: from ?\r\n\t(unknown [1.2.3.4])\r\n\tby mx with SMTP\r\n\tid 1"},
     };
     for (size_t i = 0; i < PR_ARRAY_LEN(rows); i++) {
@@ -145,8 +171,15 @@ static void received_long(void **state)
     for (size_t i = 0; i < 5000; i++)
         pr_buf_char(&big, 'x');
     struct pr_slice x = pr_buf_slice(&big);
-    struct mail_received r = {.helo = x, .client_name = x, .client_address = x, .by = x, .with = x, .tls = x, .id = x,
-                              .for_ = x, .date = {0}};
+    struct mail_received r = {.helo = x,
+                              .client_name = x,
+                              .client_address = x,
+                              .by = x,
+                              .with = x,
+                              .tls = x,
+                              .id = x,
+                              .for_ = x,
+                              .date = {0}};
     mail_received_format(&r, &b);
     size_t start = 0;
     for (size_t i = 0; i < b.len; i++) {

@@ -8,7 +8,10 @@
 #include "common/mail/reply.h"
 #include "tests/unit/mail/exact.h"
 
-#define BYTES(s) {(s), sizeof(s) - 1}
+#define BYTES(s)                                                                                                       \
+    {                                                                                                                  \
+        (s), sizeof(s) - 1                                                                                             \
+    }
 
 static void format(void **state)
 {
@@ -73,9 +76,9 @@ static void format_printf(void **state)
 struct row {
     struct pr_slice in;
     int rc;
-    uint16_t code;    /* rc 0; code 0: incomplete */
+    uint16_t code; /* rc 0; code 0: incomplete */
     const char *text;
-    size_t used;      /* complete replies */
+    size_t used; /* complete replies */
 };
 
 static const struct row rows[] = {
@@ -308,8 +311,8 @@ static void enhanced(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(format),   cmocka_unit_test(format_long), cmocka_unit_test(format_printf),
-        cmocka_unit_test(parse),    cmocka_unit_test(sequence),    cmocka_unit_test(limits),
+        cmocka_unit_test(format),         cmocka_unit_test(format_long), cmocka_unit_test(format_printf),
+        cmocka_unit_test(parse),          cmocka_unit_test(sequence),    cmocka_unit_test(limits),
         cmocka_unit_test(truncated_text), cmocka_unit_test(enhanced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

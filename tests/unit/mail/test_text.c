@@ -10,7 +10,10 @@
 #include "common/mail/text.h"
 #include "tests/unit/mail/exact.h"
 
-#define BYTES(s) {(s), sizeof(s) - 1}
+#define BYTES(s)                                                                                                       \
+    {                                                                                                                  \
+        (s), sizeof(s) - 1                                                                                             \
+    }
 
 static void clean(void **state)
 {
@@ -65,15 +68,16 @@ static void fold(void **state)
     pr_buf_fini(&b);
 }
 
-/* Whatever goes in: no line is longer than the limit, none is blank, no control byte but in CRLF + indent, and the words
- * that fit a line come out whole and in order. */
+/* Whatever goes in: no line is longer than the limit, none is blank, no control byte but in CRLF + indent, and the
+ * words that fit a line come out whole and in order. */
 static void fold_property(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 400; seed++) {
         struct pr_rng rng;
         struct pr_buf in = {0}, out = {0};
-        static const char *const pieces[] = {"word", " ", "\n", "\xc3\xbc", "\xff", "longer-word-here", "\r\n", "\t", "\x01", "x"};
+        static const char *const pieces[] = {"word", " ",  "\n",   "\xc3\xbc", "\xff", "longer-word-here",
+                                             "\r\n", "\t", "\x01", "x"};
         pr_rng_init(&rng, seed);
         for (uint64_t n = pr_rng_below(&rng, 300); n > 0; n--)
             pr_buf_str(&in, pieces[pr_rng_below(&rng, seed % 2 == 0 ? 10 : 4)]);
@@ -179,8 +183,11 @@ static void xtext_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(clean), cmocka_unit_test(fold),           cmocka_unit_test(fold_property),
-        cmocka_unit_test(xtext), cmocka_unit_test(xtext_round_trip),
+        cmocka_unit_test(clean),
+        cmocka_unit_test(fold),
+        cmocka_unit_test(fold_property),
+        cmocka_unit_test(xtext),
+        cmocka_unit_test(xtext_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
