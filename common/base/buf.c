@@ -26,7 +26,7 @@ char *pr_buf_reserve(struct pr_buf *b, size_t n)
         b->ptr = pr_realloc(b->ptr, cap);
         b->cap = cap;
     }
-    return b->ptr + b->len;
+    return b->ptr == NULL ? NULL : b->ptr + b->len; /* NULL + 0 is undefined */
 }
 
 void pr_buf_append(struct pr_buf *b, const void *p, size_t n)

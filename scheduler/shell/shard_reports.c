@@ -27,7 +27,8 @@ static struct pr_slice read_content(struct shard *s, const struct qread_msg *msg
     return out;
 }
 
-static struct cmd_enqueue *dsn_command(struct shard *s, const struct mail_envelope *original, struct pr_slice content)
+static struct cmd_enqueue *dsn_command(struct shard *s, const struct mail_envelope *original, struct pr_slice content,
+                                       bool smtputf8)
 {
     struct pr_now now = pr_clock_now();
     struct pr_buf domain = {0}, envelope = {0}, group = {0};
@@ -39,7 +40,7 @@ static struct cmd_enqueue *dsn_command(struct shard *s, const struct mail_envelo
     struct mail_envelope e = {.tenant = original->tenant,
                               .class_ = original->class_,
                               .pool = original->pool,
-                              .smtputf8 = original->smtputf8,
+                              .smtputf8 = smtputf8,
                               .body = pr_is_ascii(content) ? MAIL_BODY_7BIT : MAIL_BODY_8BITMIME,
                               .protocol = PR_SLICE_LIT("local"),
                               .arrival = now.wall,
@@ -100,7 +101,7 @@ const struct cmd_enqueue *shard_make_dsn(struct shard *s, const struct qread_msg
     mail_dsn_format(&d, &out);
     struct pr_slice text = pr_arena_dup(&s->turn, pr_buf_slice(&out));
     pr_buf_fini(&out);
-    return dsn_command(s, original, text);
+    return dsn_command(s, original, text, mail_dsn_needs_utf8(&d));
 }
 
 /* What a report is about, gathered over the groups of a message. */
