@@ -58,8 +58,8 @@ missing() {
     local name version
     declare -A have=()
     while read -r name version; do
-        have[$name]=$version
-    done < <(dpkg-query -W -f '${db:Status-Abbrev}${Package} ${Version}\n' "$@" 2>/dev/null | sed -n 's/^ii *//p')
+        [ -z "$name" ] || have[$name]=$version
+    done <<<"$(dpkg-query -W -f '${db:Status-Abbrev}${Package} ${Version}\n' "$@" 2>/dev/null | sed -n 's/^ii *//p')"
     for name in "$@"; do
         version=${have[$name]:-}
         case $name in
