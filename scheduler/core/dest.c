@@ -197,8 +197,8 @@ void demand_again(struct sched *s)
 {
     for (size_t i = 0; i < s->n_dests; i++) {
         struct dest *d = s->dests[i];
-        if (d == NULL || (d->backlog == 0 && d->reported == 0))
-            continue;
+        if (d == NULL || d->backlog == 0)
+            continue; /* that nothing is left will be told to all in time */
         d->reported = 0;
         pr_list_remove(&d->quiet);
         dest_touch(s, d);

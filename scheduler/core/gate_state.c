@@ -51,7 +51,8 @@ void path_move(struct gate *g, struct path *p, enum gate_state to, const char *r
     pr_sm_init(&sm, states, GATE_STATE_NR, from, p->id);
     pr_sm_move(&sm, to, reason);
     p->state = to;
-    p->streak = 0;
+    if (to != GATE_THROTTLED) /* fewer connections, but it may be dead all the same */
+        p->streak = 0;
     p->cohort_ok = 0;
     p->span_ok = p->span_failed = 0;
     p->span_since = g->now.mono;
