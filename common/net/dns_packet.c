@@ -56,9 +56,10 @@ static bool has(const struct packet *p, size_t at, size_t n)
 
 static int add_label(struct name *n, const char *label, size_t len)
 {
-    if (n->len + len + 1 > PR_DNS_NAME_MAX + 1)
+    size_t dot = n->len > 0;
+    if (n->len + dot + len > PR_DNS_NAME_MAX)
         return PR_EPARSE;
-    if (n->len > 0)
+    if (dot)
         n->text[n->len++] = '.';
     for (size_t i = 0; i < len; i++) {
         char c = label[i];

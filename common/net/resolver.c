@@ -23,6 +23,8 @@ enum {
     QUESTIONS_MAX = 8192,
     CACHE_DEFAULT = 65536,
     TTL_MAX_DEFAULT_MS = 86400000,
+    TIMEOUT_DEFAULT_MS = 2000,
+    TRIES_DEFAULT = 3,
     TICK_MIN_MS = 10,
     TICK_MAX_MS = 100,
     EDNS_BYTES = 1232,
@@ -326,13 +328,7 @@ static const char *error_of_ares(int status)
     case ARES_ETIMEOUT:
         return "no reply from the server";
     case ARES_ECONNREFUSED:
-        return "server is not there";
-    case ARES_ESERVFAIL:
-        return "server failed (SERVFAIL)";
-    case ARES_EREFUSED:
-        return "server refused the question (REFUSED)";
-    case ARES_ENOTIMP:
-        return "server does not implement the question (NOTIMP)";
+        return "no server took the question"; /* not there, or each one failed or refused */
     default:
         return "question failed";
     }
@@ -563,13 +559,13 @@ static int set_servers(ares_channel channel, const struct pr_resolver_options *o
     return rc;
 }
 
-static int open_channel(struct pr_resolver *r)
+static int init_channel(struct pr_resolver *r, int flags)
 {
     const struct pr_resolver_options *o = &r->o;
     struct ares_options a = {
-        .flags = ARES_FLAG_EDNS,
-        .timeout = (int)(o->timeout_ms == 0 ? 2000 : o->timeout_ms),
-        .tries = (int)(o->tries == 0 ? 3 : o->tries),
+        .flags = flags,
+        .timeout = (int)(o->timeout_ms == 0 ? TIMEOUT_DEFAULT_MS : o->timeout_ms),
+        .tries = (int)(o->tries == 0 ? TRIES_DEFAULT : o->tries),
         .ednspsz = EDNS_BYTES,
         .sock_state_cb = on_socket_state,
         .sock_state_cb_data = r,
@@ -582,6 +578,27 @@ static int open_channel(struct pr_resolver *r)
     if (rc != ARES_SUCCESS)
         ares_destroy(r->channel);
     return rc;
+}
+
+static bool has_one_server(ares_channel channel)
+{
+    struct ares_addr_port_node *list = NULL;
+    if (ares_get_servers_ports(channel, &list) != ARES_SUCCESS)
+        return false;
+    bool one = list != NULL && list->next == NULL;
+    ares_free_data(list);
+    return one;
+}
+
+/* c-ares asks the next server when one fails (SERVFAIL), and forgets what it said. With a single server that would only
+ * repeat the question and lose the reason. */
+static int open_channel(struct pr_resolver *r)
+{
+    int rc = init_channel(r, ARES_FLAG_EDNS);
+    if (rc != ARES_SUCCESS || !has_one_server(r->channel))
+        return rc;
+    ares_destroy(r->channel);
+    return init_channel(r, ARES_FLAG_EDNS | ARES_FLAG_NOCHECKRESP);
 }
 
 int pr_resolver_new(uv_loop_t *loop, const struct pr_resolver_options *o, struct pr_resolver **ret, char **reterr_text)
