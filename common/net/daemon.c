@@ -45,6 +45,7 @@ struct pr_daemon {
     uv_timer_t close_wait;
     bool running, stopping, stopped, gave_up;
     int exit_code;
+    uint64_t reload_failures; /* atomic */
 };
 
 static void usage(FILE *f, const char *program)
@@ -198,6 +199,7 @@ static void reload(struct pr_daemon *d)
     log_messages(d, errors);
     pr_conf_errors_free(errors);
     if (rc != 0) {
+        __atomic_add_fetch(&d->reload_failures, 1, __ATOMIC_RELAXED);
         pr_error(d->log, "config_reload_failed", PR_S("error", pr_strerror(rc)));
     } else {
         log_changes(d, now);
@@ -328,6 +330,11 @@ uv_loop_t *pr_daemon_loop(struct pr_daemon *d)
 struct pr_config *pr_daemon_config(struct pr_daemon *d)
 {
     return d->config;
+}
+
+uint64_t pr_daemon_reload_failures(const struct pr_daemon *d)
+{
+    return __atomic_load_n(&d->reload_failures, __ATOMIC_RELAXED);
 }
 
 struct pr_log *pr_daemon_log(struct pr_daemon *d)

@@ -28,6 +28,8 @@ int pr_daemon_main(int argc, char **argv, const char *program, const struct pr_d
 uv_loop_t *pr_daemon_loop(struct pr_daemon *d);
 struct pr_config *pr_daemon_config(struct pr_daemon *d);
 struct pr_log *pr_daemon_log(struct pr_daemon *d);
+/* Reloads that found the configuration wrong and changed nothing: for metrics. Any thread. */
+uint64_t pr_daemon_reload_failures(const struct pr_daemon *d);
 /* Ends pr_daemon_main. Handles that the program still has on the main loop get a few seconds to close. */
 void pr_daemon_stopped(struct pr_daemon *d, int exit_code);
 
