@@ -1,14 +1,16 @@
 /* cmd_run.c - run: the daemons of one machine under one supervisor. */
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "deploy/cli/commands.h"
 #include "deploy/cli/node.h"
 
-static int supervise(const char *file, const struct node_user *user)
+static int supervise(const struct pr_config *config, const char *file, const struct node_user *user)
 {
-    struct supervisor_options o = {.uid = user->uid, .gid = user->gid, .user = user->name, .log_fd = -1};
+    struct supervisor_options o = {.uid = user->uid, .gid = user->gid, .user = user->name, .log_fd = -1,
+                                   .json = strcmp(config->log.format, "json") == 0};
     struct supervisor *s = NULL;
     if (supervisor_new(&o, &s) != PR_OK)
         return cli_fail(CLI_FAILED, "cannot take over signals");
@@ -27,7 +29,7 @@ static int run_locked(const struct pr_config *config, const char *file, const st
     int lock = node_lock(config);
     if (lock < 0)
         return -lock;
-    code = supervise(file, user);
+    code = supervise(config, file, user);
     (void)close(lock);
     return code;
 }

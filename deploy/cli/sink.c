@@ -33,6 +33,7 @@ struct sink {
     struct ing_options options;
     struct conn *conns[SINK_CONNECTIONS_MAX];
     size_t n;
+    uint64_t sequence; /* of queue ids */
 };
 
 static struct pr_now now(void)
@@ -147,7 +148,7 @@ static void commit(struct conn *c)
     struct caught *m = c->message;
     c->commit_due = false;
     c->message = NULL;
-    pr_buf_printf(&id, "sink-%llx", (unsigned long long)cli_now_ms());
+    pr_buf_printf(&id, "sink-%llu", (unsigned long long)++c->sink->sequence);
     struct ing_event ev = {.kind = ING_EV_COMMITTED, .now = now(), .status = ING_SPOOL_OK, .id = pr_buf_slice(&id)};
     c->reply = &reply;
     ing_session_step(c->session, &ev);

@@ -15,6 +15,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "deploy/cli/cli.h"
 
 enum { CHILDREN_MAX = 8, ARGS_MAX = 16, BACKOFF_FIRST_MS = 200, BACKOFF_MAX_MS = 30000, STABLE_MS = 10000, KILL_WAIT_MS = 5000 };
@@ -45,25 +46,46 @@ uint64_t supervisor_backoff(uint64_t last_ms, uint64_t ran_ms)
     return PR_MIN(last_ms * 2, (uint64_t)BACKOFF_MAX_MS);
 }
 
+static void json_line(struct pr_buf *b, const char *when, enum pr_log_level level, const char *event,
+                      const struct pr_log_field *fields)
+{
+    pr_buf_printf(b, "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"postrider\",\"event\":\"%s\"", when,
+                  pr_log_level_names[level], event);
+    for (; fields->type != PR_LOG_END; fields++) {
+        pr_buf_printf(b, ",\"%s\":", fields->key);
+        if (fields->type == PR_LOG_U64)
+            pr_buf_u64(b, fields->u64);
+        else
+            pr_buf_json(b, pr_slice_str(fields->str));
+    }
+    pr_buf_str(b, "}\n");
+}
+
 /* One line in the form of the daemons' log. */
-static void say(const struct supervisor *s, const char *level, const char *event, const char *fmt, ...) PR_PRINTF(4, 5);
-static void say(const struct supervisor *s, const char *level, const char *event, const char *fmt, ...)
+static void say_fields(const struct supervisor *s, enum pr_log_level level, const char *event,
+                       const struct pr_log_field *fields)
 {
     if (s->o.quiet)
         return;
     uint64_t now = cli_wall_ms();
     struct pr_civil t = pr_civil_utc((pr_wall){now});
-    struct pr_buf b = {0};
-    pr_buf_printf(&b, "%04d-%02d-%02dT%02d:%02d:%02d.%03uZ %s postrider %s ", t.year, t.month, t.day, t.hour, t.minute,
-                  t.second, (unsigned)(now % 1000), level, event);
-    va_list ap;
-    va_start(ap, fmt);
-    pr_buf_vprintf(&b, fmt, ap);
-    va_end(ap);
-    pr_buf_char(&b, '\n');
+    struct pr_buf b = {0}, when = {0};
+    pr_buf_printf(&when, "%04d-%02d-%02dT%02d:%02d:%02d.%03uZ", t.year, t.month, t.day, t.hour, t.minute, t.second,
+                  (unsigned)(now % 1000));
+    if (s->o.json) {
+        json_line(&b, pr_buf_cstr(&when), level, event, fields);
+    } else {
+        pr_buf_printf(&b, "%s %s postrider %s", pr_buf_cstr(&when), pr_log_level_names[level], event);
+        pr_log_text(&b, fields);
+        pr_buf_char(&b, '\n');
+    }
     (void)fwrite(b.ptr, 1, b.len, stderr);
     pr_buf_fini(&b);
+    pr_buf_fini(&when);
 }
+
+#define say(s, level, event, ...)                                                                                    \
+    say_fields((s), (level), (event), (const struct pr_log_field[]){__VA_ARGS__, {.key = NULL, .type = PR_LOG_END}})
 
 int supervisor_new(const struct supervisor_options *o, struct supervisor **ret)
 {
@@ -154,11 +176,11 @@ static void start_child(struct supervisor *s, struct child *c)
     if (pid < 0) {
         c->backoff_ms = supervisor_backoff(c->backoff_ms, 0);
         c->start_at_ms = c->started_ms + c->backoff_ms;
-        say(s, "error", "daemon_not_started", "name=%s error=\"%s\"", c->name, strerrordesc_np(errno));
+        say(s, PR_LOG_ERROR, "daemon_not_started", PR_S("name", c->name), PR_S("error", strerrordesc_np(errno)));
         return;
     }
     c->pid = pid;
-    say(s, "info", "daemon_started", "name=%s pid=%d", c->name, (int)pid);
+    say(s, PR_LOG_INFO, "daemon_started", PR_S("name", c->name), PR_U("pid", pid));
 }
 
 static void on_exit_of(struct supervisor *s, struct child *c, int status)
@@ -169,18 +191,12 @@ static void on_exit_of(struct supervisor *s, struct child *c, int status)
     c->kill_at_ms = 0;
     c->backoff_ms = supervisor_backoff(c->backoff_ms, ran);
     c->start_at_ms = now + c->backoff_ms;
-    const char *level = wanted ? "info" : "error";
-    struct pr_buf how = {0};
-    if (WIFSIGNALED(status))
-        pr_buf_printf(&how, "signal=%d", WTERMSIG(status));
-    else
-        pr_buf_printf(&how, "code=%d", WEXITSTATUS(status));
-    if (!wanted) {
+    if (!wanted)
         s->failures++;
-        pr_buf_printf(&how, " restart_ms=%llu", (unsigned long long)c->backoff_ms);
-    }
-    say(s, level, "daemon_ended", "name=%s ran_ms=%llu %s", c->name, (unsigned long long)ran, pr_buf_cstr(&how));
-    pr_buf_fini(&how);
+    bool killed = WIFSIGNALED(status);
+    say(s, wanted ? PR_LOG_INFO : PR_LOG_ERROR, "daemon_ended", PR_S("name", c->name), PR_U("ran_ms", ran),
+        PR_U(killed ? "signal" : "code", killed ? WTERMSIG(status) : WEXITSTATUS(status)),
+        PR_U("restart_ms", wanted ? 0 : c->backoff_ms));
 }
 
 static void reap(struct supervisor *s)
@@ -202,7 +218,7 @@ static void signal_all(struct supervisor *s, int signal_nr)
 static void on_signal(struct supervisor *s, unsigned signal_nr)
 {
     if (signal_nr == SIGHUP) {
-        say(s, "info", "reload", "daemons=%zu", s->n);
+        say(s, PR_LOG_INFO, "reload", PR_U("daemons", s->n));
         signal_all(s, SIGHUP);
     } else if (signal_nr != SIGCHLD) {
         supervisor_stop(s);
@@ -233,7 +249,7 @@ static void continue_stop(struct supervisor *s)
             c->kill_at_ms = now + c->stop_ms;
             (void)kill(c->pid, SIGTERM);
         } else if (now >= c->kill_at_ms) {
-            say(s, "warn", "daemon_killed", "name=%s after_ms=%llu", c->name, (unsigned long long)c->stop_ms);
+            say(s, PR_LOG_WARN, "daemon_killed", PR_S("name", c->name), PR_U("after_ms", c->stop_ms));
             (void)kill(c->pid, SIGKILL);
             c->kill_at_ms = now + KILL_WAIT_MS;
         }

@@ -21,6 +21,7 @@ struct supervisor_options {
     const char *user; /* for the supplementary groups; NULL when uid is 0 */
     int log_fd;       /* standard error of the children; -1: ours */
     bool quiet;       /* no log lines of our own */
+    bool json;        /* their form */
 };
 
 /* Blocks and takes over SIGTERM, SIGINT, SIGHUP, SIGCHLD. */

@@ -86,9 +86,10 @@ int trial_send(struct trial *t, bool patience)
         again = false;
         if (r.accepted) {
             pr_buf_add(&t->id, id);
-            trial_step(t, elapsed(t), "accepted", "%s", pr_buf_cstr(&r.reply));
+            uint64_t at = elapsed(t);
+            trial_step(t, at, "accepted", "%s", pr_buf_cstr(&r.reply));
             if (id.len > 0)
-                trial_step(t, elapsed(t), "queued", "as %s", pr_buf_cstr(&t->id));
+                trial_step(t, at, "queued", "as %s", pr_buf_cstr(&t->id));
             code = CLI_OK;
         } else if (patience && temporary && cli_now_ms() < t->deadline_ms && t->idle(t->data, 50)) {
             again = true;
@@ -150,6 +151,7 @@ static void look_into_queue(struct trial *t)
     http_escape(pr_buf_slice(&t->id), &path);
     json_t *o = peek(t->scheduler, pr_buf_cstr(&path), &status);
     uint64_t attempts = api_num(o, "attempts");
+    t->unreachable = status == 0;
     if (status == 404) {
         trial_step(t, elapsed(t), "done", "the message has left the queue");
         t->gone = true;
@@ -178,6 +180,8 @@ int trial_follow(struct trial *t)
             return CLI_OK;
         if (t->sink == NULL && t->deferred)
             return CLI_PARTIAL;
+        if (t->sink == NULL && t->unreachable)
+            return cli_fail(CLI_UNAVAILABLE, "the scheduler does not answer: whether the message is delivered is unknown");
         if (cli_now_ms() >= t->deadline_ms)
             return CLI_TIMEOUT;
         if (!t->idle(t->data, pause))
