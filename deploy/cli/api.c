@@ -91,7 +91,7 @@ int api_call(const struct api *a, const char *method, const char *path, json_t *
     if (code == CLI_OK) {
         json_error_t error;
         *ret = json_loadb(r.body.ptr == NULL ? "" : r.body.ptr, r.body.len, JSON_REJECT_DUPLICATES, &error);
-        if (!json_is_object(*ret)) {
+        if (!json_is_object(*ret) && !json_is_array(*ret)) {
             json_decref(*ret);
             *ret = NULL;
             code = cli_fail(CLI_FAILED, "the scheduler's answer is not JSON: %s", error.text);

@@ -76,7 +76,7 @@ static void print_message(const json_t *m, struct pr_buf *out)
     text_line("protocol", api_str(m, "protocol"), out);
     time_line("arrived", api_num(m, "arrival_ms"), out);
     time_line("next try", strcmp(api_str(m, "state"), "scheduled") == 0 ? api_num(m, "due_ms") : 0, out);
-    time_line("expires", api_num(m, "expires_ms"), out);
+    time_line("expires", api_num(m, "expiry_ms"), out);
     pr_buf_printf(out, "%-12s%llu\n", "attempts", (unsigned long long)api_num(m, "attempts"));
     recipient_lines(m, out);
     pr_buf_fini(&sender);

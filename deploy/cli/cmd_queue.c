@@ -122,7 +122,9 @@ static int list_messages(const struct cli *c, const struct api *a, const char *q
         code = cli_print(&out);
     if (code == CLI_OK && shown == 0)
         (void)fprintf(stderr, "no messages\n");
-    else if (code == CLI_OK && total > shown)
+    else if (code == CLI_OK && next.len > 0 && query[0] != '\0')
+        (void)fprintf(stderr, "%llu messages shown, there are more (--limit)\n", (unsigned long long)shown);
+    else if (code == CLI_OK && total > shown && query[0] == '\0')
         (void)fprintf(stderr, "%llu of %llu messages shown (--limit)\n", (unsigned long long)shown, (unsigned long long)total);
     cli_table_fini(&t);
     json_decref(all);
@@ -165,43 +167,52 @@ static void shape_heads(const json_t *ages, char heads[CLI_COLUMNS_MAX][24], con
     headers[n + 2] = NULL;
 }
 
-static void print_shape(const json_t *list, bool with_headers, struct pr_buf *out)
+static void shape_row(const json_t *d, struct cli_table *t)
 {
+    size_t i;
+    json_t *bucket;
+    cli_table_row(t);
+    cli_table_cell(t, "%s", api_str(d, "destination"));
+    cli_table_cell(t, "%llu", (unsigned long long)api_num(d, "total"));
+    json_array_foreach(json_object_get(d, "ages"), i, bucket)
+        if (i + 2 < t->n_columns)
+            cli_table_cell(t, "%llu", (unsigned long long)api_num(bucket, "count"));
+}
+
+static void print_shape(const json_t *o, bool with_headers, struct pr_buf *out)
+{
+    const json_t *list = json_object_get(o, "destinations"), *all = json_object_get(o, "all");
     char heads[CLI_COLUMNS_MAX][24];
     const char *headers[CLI_COLUMNS_MAX + 1];
     struct cli_table t;
-    size_t i, j;
-    json_t *d, *bucket;
+    size_t i;
+    json_t *d;
     shape_heads(json_object_get(json_array_get(list, 0), "ages"), heads, headers);
     cli_table_init(&t, headers, with_headers);
-    json_array_foreach(list, i, d) {
-        cli_table_row(&t);
-        cli_table_cell(&t, "%s", api_str(d, "destination"));
-        cli_table_cell(&t, "%llu", (unsigned long long)api_num(d, "total"));
-        json_array_foreach(json_object_get(d, "ages"), j, bucket)
-            if (j + 2 < t.n_columns)
-                cli_table_cell(&t, "%llu", (unsigned long long)api_num(bucket, "count"));
-    }
+    if (all != NULL)
+        shape_row(all, &t);
+    json_array_foreach(list, i, d)
+        shape_row(d, &t);
     cli_table_row(&t);
     pr_buf_str(out, with_headers ? "messages by age in minutes\n" : "");
     cli_table_print(&t, out);
     cli_table_fini(&t);
 }
 
-/* A list of objects below `key`, for programs. */
-static void dump_list(const struct cli *c, const json_t *o, const char *key, const char *name, struct pr_buf *out)
+/* A list of destinations, for programs; all: the answer that it is in. */
+static void dump_list(const struct cli *c, const json_t *all, const json_t *list, struct pr_buf *out)
 {
     size_t i;
     json_t *item;
     if (c->output == CLI_JSON) {
-        api_dump(o, false, out);
+        api_dump(all, false, out);
         return;
     }
-    json_array_foreach(json_object_get(o, key), i, item) {
+    json_array_foreach(list, i, item) {
         if (c->output == CLI_JSONL)
             api_dump(item, true, out);
         else
-            pr_buf_printf(out, "%s\n", api_str(item, name));
+            pr_buf_printf(out, "%s\n", api_str(item, "destination"));
     }
 }
 
@@ -220,11 +231,11 @@ int cmd_queue_shape(struct cli *c)
     if (code == CLI_OK) {
         const json_t *list = json_object_get(o, "destinations");
         if (c->output != CLI_TABLE)
-            dump_list(c, o, "destinations", "destination", &out);
+            dump_list(c, o, list, &out);
         else if (json_array_size(list) == 0)
             (void)fprintf(stderr, "no messages\n");
         else
-            print_shape(list, !cli_has(c, CLI_NO_HEADERS), &out);
+            print_shape(o, !cli_has(c, CLI_NO_HEADERS), &out);
         code = cli_print(&out);
     }
     json_decref(o);
@@ -291,15 +302,14 @@ int cmd_dest_list(struct cli *c)
     if (code == CLI_OK)
         code = api_call(&a, "GET", "/api/v1/destinations", NULL, &o);
     if (code == CLI_OK && c->output != CLI_TABLE) {
-        dump_list(c, o, "destinations", "destination", &out);
+        dump_list(c, o, o, &out);
         code = cli_print(&out);
     } else if (code == CLI_OK) {
-        const json_t *list = json_object_get(o, "destinations");
-        size_t n = json_array_size(list), shown = c->limit == 0 ? n : PR_MIN(n, (size_t)c->limit);
+        size_t n = json_array_size(o), shown = c->limit == 0 ? n : PR_MIN(n, (size_t)c->limit);
         struct cli_table t;
         cli_table_init(&t, headers, !cli_has(c, CLI_NO_HEADERS));
         for (size_t i = 0; i < shown; i++)
-            dest_row(json_array_get(list, i), &t);
+            dest_row(json_array_get(o, i), &t);
         cli_table_print(&t, &out);
         cli_table_fini(&t);
         code = cli_print(&out);

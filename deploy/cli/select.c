@@ -17,6 +17,9 @@ int select_filter(const struct cli *c, json_t **ret)
     int code = CLI_OK;
     for (size_t i = 0; i < PR_ARRAY_LEN(texts); i++) {
         const char *value = c->values[texts[i].option];
+        /* The null sender has a name of its own in the API: an empty text there means any. */
+        if (value != NULL && texts[i].option == CLI_SENDER && value[0] == '\0')
+            value = "<>";
         if (value != NULL && json_object_set_new(o, texts[i].key, json_string(value)) != 0)
             code = cli_fail(CLI_USAGE, "--%s is not UTF-8", cli_options[texts[i].option].name);
     }

@@ -150,13 +150,14 @@ static void look_into_queue(struct trial *t)
     pr_buf_str(&path, "/api/v1/messages/");
     http_escape(pr_buf_slice(&t->id), &path);
     json_t *o = peek(t->scheduler, pr_buf_cstr(&path), &status);
+    const json_t *r = json_array_get(json_object_get(o, "recipients"), 0);
     uint64_t attempts = api_num(o, "attempts");
     t->unreachable = status == 0;
     if (status == 404) {
         trial_step(t, elapsed(t), "done", "the message has left the queue");
         t->gone = true;
-    } else if (o != NULL && strcmp(api_str(o, "state"), "scheduled") == 0 && attempts > t->attempts_seen) {
-        const json_t *r = json_array_get(json_object_get(o, "recipients"), 0);
+    } else if (strcmp(api_str(o, "state"), "scheduled") == 0 && attempts > t->attempts_seen &&
+               api_str(r, "diagnostic")[0] != '\0') {
         trial_step(t, elapsed(t), "deferred", "attempt %llu: %llu %s", (unsigned long long)attempts,
                    (unsigned long long)api_num(r, "code"), api_str(r, "diagnostic"));
         t->attempts_seen = (unsigned)attempts;
