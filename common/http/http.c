@@ -61,7 +61,11 @@ struct pr_slice pr_http_body(const struct pr_http_request *r)
 
 const char *pr_http_query(const struct pr_http_request *r, const char *key)
 {
-    return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, key);
+    const char *value = NULL;
+    size_t size;
+    if (MHD_lookup_connection_value_n(r->connection, MHD_GET_ARGUMENT_KIND, key, strlen(key), &value, &size) != MHD_YES)
+        return NULL;
+    return value == NULL ? "" : value; /* `?key` without a value */
 }
 
 const char *pr_http_header(const struct pr_http_request *r, const char *name)
