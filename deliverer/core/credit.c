@@ -4,7 +4,8 @@
  * the shards that ask, by weight; seats that do not divide go to those served least so far (so that one slot and many
  * shards take turns). What a shard may send in all, since this term began:
  *   allowed = received + max(0, share - in hand)
- * Absolute, so a lost or repeated message does no harm; lowered when a share moves elsewhere. */
+ * Absolute, so a lost or repeated message does no harm. What was allowed once stays allowed: a share that moved elsewhere
+ * takes effect as the shard uses up what it has. A demand is a level: it holds until the next one of that shard. */
 #include "common/base/assert.h"
 #include "deliverer/core/lane_internal.h"
 
@@ -49,7 +50,7 @@ void account_free(struct dlv_account *a)
     pr_free(a);
 }
 
-void credit_new_term(struct dlv_lane *l, struct dlv_shard *s)
+void credit_begin(struct dlv_lane *l, struct dlv_shard *s)
 {
     struct pr_list *it, *tmp, *at, *next;
     pr_map_fini(&s->past);
@@ -83,6 +84,7 @@ void dlv_lane_demand(struct dlv_lane *l, uint32_t shard, uint64_t term, struct p
     struct dlv_account *a = account_get(d, s);
     a->backlog = backlog;
     a->weight = PR_MAX(weight, 1u);
+    a->force = true;
     if (backlog > 0)
         a->asked = now;
     dest_touch(l, d);
@@ -90,7 +92,7 @@ void dlv_lane_demand(struct dlv_lane *l, uint32_t shard, uint64_t term, struct p
 
 static uint32_t capacity(const struct dlv_lane *l, const struct dlv_dest *d, pr_mono now)
 {
-    if (l->drained || !dest_fresh(d, now) || l->n_jobs >= l->o.jobs_max)
+    if (l->drained || !dest_fresh(l, d, now) || l->n_jobs >= l->o.jobs_max)
         return 0;
     uint64_t slots = PR_MIN(d->slots, l->o.connections_max);
     uint64_t n = slots * (l->n_jobs < l->o.jobs_max / 2 ? 1 + l->o.prefetch : 1);
@@ -131,11 +133,13 @@ static void share_out(struct dlv_account **list, size_t n, uint32_t total)
         list[i]->share++;
 }
 
-/* Worth a message: less than before, or enough more that the shard need not wait for it. */
+/* Worth a message: enough more that the shard need not wait for it. */
 static bool worth_telling(const struct dlv_account *a, uint64_t allowed)
 {
+    if (a->force && a->share > 0)
+        return true;
     if (allowed <= a->allowed)
-        return allowed < a->allowed;
+        return false;
     uint64_t left = a->allowed > a->received ? a->allowed - a->received : 0;
     return left <= a->share / 2 || allowed - a->allowed > a->share / 4;
 }
@@ -143,9 +147,10 @@ static bool worth_telling(const struct dlv_account *a, uint64_t allowed)
 static void tell(struct dlv_lane *l, struct dlv_account *a)
 {
     uint64_t allowed = a->received + (a->share > a->in_hand ? a->share - a->in_hand : 0);
-    a->next_allowed = allowed;
+    a->next_allowed = PR_MAX(allowed, a->allowed);
     if (!a->shard->led || a->term != a->shard->term || !worth_telling(a, allowed))
         return;
+    a->force = false;
     if (!pr_list_linked(&a->changed))
         pr_list_push_back(&l->credits, &a->changed);
 }

@@ -40,6 +40,7 @@ struct dlv_dest *dest_get(struct dlv_lane *l, struct pr_slice name, struct pr_sl
     pr_list_init(&d->accounts);
     pr_list_init(&d->all);
     pr_list_init(&d->dirty);
+    pr_list_init(&d->news);
     pr_timer_init(&d->timer);
     (void)pr_map_put_str(&l->dests, key, d);
     pr_list_push_back(&l->all, &d->all);
@@ -55,17 +56,16 @@ void dest_free(struct dlv_lane *l, struct dlv_dest *d)
         account_free(pr_list_entry(node, struct dlv_account, of_dest));
     (void)pr_map_del_str(&l->dests, pr_buf_slice(&d->key));
     pr_timerq_cancel(&l->timers, &d->timer);
-    if (l->gate_cursor == &d->all)
-        l->gate_cursor = d->all.next;
     pr_list_remove(&d->all);
     pr_list_remove(&d->dirty);
+    pr_list_remove(&d->news);
     pr_buf_fini(&d->key);
     pr_buf_fini(&d->last_error);
     pr_free(d);
     l->n_dests--;
 }
 
-bool dest_unused(const struct dlv_dest *d, pr_mono now)
+bool dest_unused(const struct dlv_lane *l, const struct dlv_dest *d, pr_mono now)
 {
     if (dest_open(d) > 0 || d->n_ready > 0 || d->n_running > 0 || d->told_wants > 0 || d->ok > 0 || d->failures > 0)
         return false;
@@ -76,7 +76,7 @@ bool dest_unused(const struct dlv_dest *d, pr_mono now)
             return false;
     }
     /* What the gate lent comes back by telling it or by time. */
-    return d->slots == 0 ? d->acked_seq == d->told_ack : now.ms >= d->deadline.ms;
+    return d->slots == 0 ? d->acked_seq == d->told_ack : now.ms >= l->lease.ms;
 }
 
 void dest_touch(struct dlv_lane *l, struct dlv_dest *d)
@@ -203,9 +203,9 @@ static bool act(struct dlv_lane_action *ret, enum dlv_lane_action_type type, str
     return true;
 }
 
-static bool past_hold(const struct dlv_lane *l, const struct dlv_dest *d, pr_mono now)
+static bool past_hold(const struct dlv_lane *l, pr_mono now)
 {
-    return d->deadline.ms > 0 && now.ms >= pr_mono_add(d->deadline, l->o.grant_hold_ms).ms;
+    return l->lease.ms > 0 && now.ms >= pr_mono_add(l->lease, l->o.grant_hold_ms).ms;
 }
 
 /* Jobs of a shard that has been silent for so long may soon be leased to somebody else. */
@@ -226,7 +226,7 @@ static bool forsaken(const struct dlv_lane *l, const struct dlv_dest *d, const s
 
 static bool plan_cut(struct dlv_lane *l, struct dlv_dest *d, struct dlv_lane_action *ret, pr_mono now)
 {
-    bool hold_over = past_hold(l, d, now);
+    bool hold_over = past_hold(l, now);
     struct pr_list *it, *tmp;
     pr_list_foreach(it, tmp, &d->conns)
     {
@@ -274,7 +274,9 @@ static bool plan_open(const struct dlv_lane *l, struct dlv_dest *d, struct dlv_l
 {
     if (d->n_ready <= d->opening + d->idle || dest_open(d) >= d->slots || l->open >= l->o.connections_max)
         return false;
-    if (now.ms + l->o.grant_margin_ms >= d->deadline.ms || dlv_gcra_next(&d->rate).ms > now.ms)
+    if (now.ms + l->o.grant_margin_ms >= l->lease.ms || dlv_gcra_next(&d->rate).ms > now.ms)
+        return false;
+    if (d->streak >= FAILURES_IN_A_ROW && d->failures > 0)
         return false;
     return act(ret, DLV_LANE_OPEN, d, NULL);
 }
@@ -290,7 +292,7 @@ static bool plan_idle(const struct dlv_lane *l, struct dlv_dest *d, struct dlv_l
 
 bool dest_plan(struct dlv_lane *l, struct dlv_dest *d, struct dlv_lane_action *ret, pr_mono now)
 {
-    uint32_t slots = dest_fresh(d, now) ? d->slots : 0;
+    uint32_t slots = dest_fresh(l, d, now) ? d->slots : 0;
     if (plan_cut(l, d, ret, now) || plan_shrink(d, slots, ret, now))
         return true;
     if (slots == 0)

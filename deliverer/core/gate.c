@@ -1,9 +1,11 @@
 /* The gate's client: what the lane wants and uses, and what it was lent.
  *
- * A grant's end counts from the time the request was sent, so only the rate of clocks matters. A request goes out when
- * something changed that the gate should know (wants grew, a shrink took effect, a failure), and every second with the
- * whole table, which renews it. Feedback (ok, failures) is in one request at a time and is taken off when that request is
- * answered, so nothing is counted twice. */
+ * The lease is the lane's: any answer renews all it holds. Its end counts from the time the request was sent, so only the
+ * rate of clocks matters. A request goes out soon when something changed that the gate should know (more wants, none any
+ * more, a shrink that took effect, a failure), and every second with all that changed, which renews the lease. The first
+ * of an epoch is the whole table, and so is one after requests without an answer.
+ * Feedback (ok, failures) is in one request at a time and is taken off when that request is answered, so nothing is
+ * counted twice. */
 #include "common/base/assert.h"
 #include "deliverer/core/lane_internal.h"
 
@@ -23,27 +25,34 @@ uint32_t gate_wants(const struct dlv_lane *l, const struct dlv_dest *d)
     return (uint32_t)PR_MIN(need, (uint64_t)l->o.connections_max);
 }
 
+static void note(struct dlv_lane *l, struct dlv_dest *d, bool soon)
+{
+    if (!pr_list_linked(&d->news))
+        pr_list_push_back(&l->gate_news, &d->news);
+    l->gate_soon = l->gate_soon || soon;
+}
+
 void gate_settle(struct dlv_lane *l, struct dlv_dest *d)
 {
     uint32_t wants = gate_wants(l, d);
     if (dest_open(d) <= d->slots)
         d->acked_seq = d->seq;
-    /* More is asked for at once; less can wait for the next round, but none at all frees slots for others. */
-    if (wants > d->told_wants)
-        d->urgent = d->urgent || d->told_wants <= d->slots || wants / 2 >= d->told_wants;
-    else if (wants == 0 && d->told_wants > 0)
-        d->urgent = true;
-    if (d->acked_seq != d->told_ack && d->told_open > d->slots)
-        d->urgent = true; /* a shrink took effect */
-    if (d->urgent)
-        l->gate_urgent = true;
+    bool more = wants > d->told_wants && (d->told_wants <= d->slots || wants / 2 >= d->told_wants);
+    bool none = wants == 0 && d->told_wants > 0;
+    bool shrunk = d->acked_seq != d->told_ack && d->told_open > d->slots;
+    bool feedback = d->told_seq == 0 && (d->ok > 0 || d->failures > 0);
+    if (more || none || shrunk || (feedback && d->failures > 0))
+        note(l, d, true);
+    else if (wants != d->told_wants || dest_open(d) != d->told_open || d->acked_seq != d->told_ack || feedback)
+        note(l, d, false);
 }
 
 bool dlv_lane_gate_due(const struct dlv_lane *l, pr_mono now)
 {
-    bool more = l->gate_urgent || l->gate_cursor != NULL;
-    return l->n_dests > 0 &&
-           (now.ms >= l->gate_full_at.ms || (more && pr_mono_since(now, l->gate_sent) >= GATE_GAP_MS));
+    if (l->epoch == 0 || (l->n_dests == 0 && !l->gate_full))
+        return false;
+    bool soon = l->gate_soon || l->gate_full;
+    return now.ms >= l->gate_period.ms || (soon && pr_mono_since(now, l->gate_sent) >= GATE_GAP_MS);
 }
 
 static void fill(const struct dlv_lane *l, struct dlv_dest *d, struct dlv_want *w, pr_mono now)
@@ -51,8 +60,7 @@ static void fill(const struct dlv_lane *l, struct dlv_dest *d, struct dlv_want *
     d->told_wants = gate_wants(l, d);
     d->told_open = dest_open(d);
     d->told_ack = d->acked_seq;
-    d->told = true;
-    d->urgent = false;
+    pr_list_remove(&d->news);
     *w = (struct dlv_want){
         .destination = dlv_dest_name(d),
         .pool = dlv_dest_pool(d),
@@ -74,52 +82,48 @@ static void fill(const struct dlv_lane *l, struct dlv_dest *d, struct dlv_want *
 /* Nothing to say and nothing held. */
 static bool blank(const struct dlv_lane *l, const struct dlv_dest *d)
 {
-    return !d->told && gate_wants(l, d) == 0 && dest_open(d) == 0 && d->slots == 0 && d->ok == 0 && d->failures == 0;
+    return gate_wants(l, d) == 0 && dest_open(d) == 0 && d->slots == 0 && d->ok == 0 && d->failures == 0;
 }
 
-static size_t fill_whole(struct dlv_lane *l, struct dlv_want *items, size_t max, pr_mono now)
-{
-    size_t n = 0;
-    struct pr_list *it = l->gate_cursor != NULL ? l->gate_cursor : l->all.next;
-    for (; it != &l->all && n < max; it = it->next) {
-        struct dlv_dest *d = pr_list_entry(it, struct dlv_dest, all);
-        if (!blank(l, d))
-            fill(l, d, &items[n++], now);
-    }
-    l->gate_cursor = it == &l->all ? NULL : it;
-    return n;
-}
-
-static size_t fill_urgent(struct dlv_lane *l, struct dlv_want *items, size_t max, pr_mono now)
+static size_t fill_table(struct dlv_lane *l, struct dlv_want *items, size_t max, pr_mono now)
 {
     size_t n = 0;
     struct pr_list *it, *tmp;
-    l->gate_urgent = false;
     pr_list_foreach(it, tmp, &l->all)
     {
         struct dlv_dest *d = pr_list_entry(it, struct dlv_dest, all);
-        if (!d->urgent)
+        if (blank(l, d))
             continue;
-        if (n == max) {
-            l->gate_urgent = true;
-            break;
-        }
-        fill(l, d, &items[n++], now);
+        if (n < max)
+            fill(l, d, &items[n++], now);
+        else
+            note(l, d, true); /* the rest follows at once */
     }
+    return n;
+}
+
+static size_t fill_news(struct dlv_lane *l, struct dlv_want *items, size_t max, pr_mono now)
+{
+    size_t n = 0;
+    struct pr_list *node;
+    while (n < max && (node = pr_list_first(&l->gate_news)) != NULL)
+        fill(l, pr_list_entry(node, struct dlv_dest, news), &items[n++], now);
     return n;
 }
 
 size_t dlv_lane_gate_request(struct dlv_lane *l, struct dlv_want *items, size_t max, uint32_t *ret_epoch,
                              uint64_t *ret_t_seq, bool *ret_full, pr_mono now)
 {
-    bool period = l->gate_cursor != NULL || now.ms >= l->gate_full_at.ms;
+    bool unanswered = l->gate_answered < l->t_seq && pr_mono_since(now, l->gate_waiting) >= GATE_REPORT_MS;
+    *ret_full = l->gate_full || unanswered;
+    if (l->gate_answered == l->t_seq || unanswered)
+        l->gate_waiting = now;
     l->t_seq++;
-    *ret_full = period && l->gate_cursor == NULL && l->n_dests <= max;
-    size_t n = period ? fill_whole(l, items, max, now) : fill_urgent(l, items, max, now);
-    if (period && l->gate_cursor == NULL) {
-        l->gate_full_at = pr_mono_add(now, GATE_PERIOD_MS);
-        l->gate_urgent = false;
-    }
+    l->gate_soon = l->gate_full = false;
+    size_t n = *ret_full ? fill_table(l, items, max, now) : fill_news(l, items, max, now);
+    if (!pr_list_empty(&l->gate_news) && n == max)
+        l->gate_soon = true;
+    l->gate_period = pr_mono_add(now, GATE_PERIOD_MS);
     l->gate_sent = now;
     l->gate_times[l->t_seq % GATE_SENT_MAX].t_seq = l->t_seq;
     l->gate_times[l->t_seq % GATE_SENT_MAX].at = now;
@@ -133,9 +137,22 @@ void dlv_lane_gate_epoch(struct dlv_lane *l, uint32_t epoch, pr_mono now)
     if (epoch <= l->epoch)
         return;
     l->epoch = epoch;
-    l->gate_full_at = now;
-    l->gate_urgent = true;
-    l->gate_cursor = NULL;
+    l->gate_full = true;
+    l->gate_period = now;
+    struct pr_list *it, *tmp;
+    pr_list_foreach(it, tmp, &l->all)
+    {
+        /* A new gate knows only of what is open. */
+        struct dlv_dest *d = pr_list_entry(it, struct dlv_dest, all);
+        d->slots = PR_MIN(d->slots, dest_open(d));
+        d->told_seq = 0;
+        dest_touch(l, d);
+    }
+}
+
+void dlv_lane_gate_again(struct dlv_lane *l)
+{
+    l->gate_full = true;
 }
 
 static void feedback_arrived(struct dlv_dest *d, uint64_t t_seq)
@@ -148,21 +165,20 @@ static void feedback_arrived(struct dlv_dest *d, uint64_t t_seq)
     d->told_seq = 0;
 }
 
-static void apply(struct dlv_lane *l, const struct dlv_grant *g, uint64_t t_seq, pr_mono until, pr_mono now)
+static void apply(struct dlv_lane *l, const struct dlv_grant *g, uint64_t t_seq, pr_mono now)
 {
     struct dlv_dest *d = dest_find(l, g->destination, g->pool);
     if (d == NULL)
         return;
     feedback_arrived(d, t_seq);
+    dest_touch(l, d);
     if (g->seq < d->seq)
         return;
     d->seq = g->seq;
     d->slots = g->slots;
-    d->deadline.ms = PR_MAX(d->deadline.ms, until.ms);
     d->mails_max = g->mails_per_connection;
     d->rcpts_max = g->rcpts_per_mail;
     dlv_gcra_set(&d->rate, g->rate_count, g->rate_per_ms, now);
-    dest_touch(l, d);
 }
 
 bool dlv_lane_gate_grant(struct dlv_lane *l, uint32_t epoch, uint64_t t_seq, uint32_t ttl_ms,
@@ -170,14 +186,10 @@ bool dlv_lane_gate_grant(struct dlv_lane *l, uint32_t epoch, uint64_t t_seq, uin
 {
     if (epoch < l->epoch || t_seq == 0 || l->gate_times[t_seq % GATE_SENT_MAX].t_seq != t_seq)
         return false;
-    if (epoch > l->epoch) {
-        /* Another gate: its sequence numbers begin anew. */
-        struct pr_list *it, *tmp;
-        pr_list_foreach(it, tmp, &l->all) pr_list_entry(it, struct dlv_dest, all)->seq = 0;
-        dlv_lane_gate_epoch(l, epoch, now);
-    }
-    pr_mono until = pr_mono_add(l->gate_times[t_seq % GATE_SENT_MAX].at, ttl_ms);
+    dlv_lane_gate_epoch(l, epoch, now);
+    l->gate_answered = PR_MAX(l->gate_answered, t_seq);
+    l->lease.ms = PR_MAX(l->lease.ms, pr_mono_add(l->gate_times[t_seq % GATE_SENT_MAX].at, ttl_ms).ms);
     for (size_t i = 0; i < n; i++)
-        apply(l, &items[i], t_seq, until, now);
+        apply(l, &items[i], t_seq, now);
     return true;
 }

@@ -46,7 +46,6 @@ enum dlv_admit dlv_lane_add(struct dlv_lane *l, struct dlv_job *job, struct pr_s
     a->received++;
     a->asked = now;
     a->served += 1000 / PR_MAX(a->weight, 1u);
-    a->backlog -= a->backlog > 0;
     dest_touch(l, d);
     if (l->drained || l->n_jobs >= l->o.jobs_max)
         return DLV_ADMIT_REFUSED;
@@ -91,6 +90,7 @@ void job_return(struct dlv_lane *l, struct dlv_job *job, enum dlv_return_reason 
     leave_ready(l, job);
     index_del(l, job);
     pr_list_remove(&job->of_shard);
+    job->account->force = true;
     leave_account(l, job);
     l->n_jobs--;
     job->reason = reason;
@@ -113,7 +113,7 @@ struct dlv_job *dlv_lane_next_return(struct dlv_lane *l)
 bool dlv_lane_cancel(struct dlv_lane *l, struct dlv_job *job)
 {
     if (job->phase == DLV_PHASE_READY)
-        job_return(l, job, DLV_RETURN_NO_SLOT);
+        job_return(l, job, DLV_RETURN_CANCELLED);
     return job->phase == DLV_PHASE_STARTED;
 }
 
@@ -134,7 +134,7 @@ static struct dlv_job *start_head(struct dlv_lane *l, struct dlv_dest *d)
 struct dlv_job *dlv_lane_take(struct dlv_lane *l, struct dlv_conn *conn, pr_mono now)
 {
     struct dlv_dest *d = conn->dest;
-    if (d->n_ready == 0 || conn->draining || conn->state == DLV_CONN_CLOSING || !dest_fresh(d, now))
+    if (d->n_ready == 0 || conn->draining || conn->state == DLV_CONN_CLOSING || !dest_fresh(l, d, now))
         return NULL;
     if (!dlv_gcra_take(&d->rate, now)) {
         dest_touch(l, d);
@@ -163,19 +163,19 @@ void dlv_lane_dot(struct dlv_lane *l, struct dlv_job *job)
     job->conn->dot = true;
 }
 
-void dlv_lane_done(struct dlv_lane *l, struct dlv_job *job, struct pr_slice error, pr_mono now)
+void dlv_lane_done(struct dlv_lane *l, struct dlv_job *job, enum dlv_site site, struct pr_slice error)
 {
     struct dlv_dest *d = job->dest;
     pr_assert(job->phase == DLV_PHASE_STARTED || job->phase == DLV_PHASE_DOT);
-    (void)now;
     if (job->phase == DLV_PHASE_DOT && job->conn != NULL)
         job->conn->dot = false;
     leave_running(l, job);
-    if (error.ptr == NULL) {
+    if (site == DLV_SITE_OK) {
         d->ok++;
-    } else {
+        d->streak = 0;
+    } else if (site == DLV_SITE_FAILED) {
         d->failures++;
-        d->urgent = l->gate_urgent = true;
+        d->streak++;
         pr_buf_clear(&d->last_error);
         pr_buf_add(&d->last_error, pr_slice_head(error, ERROR_TEXT_MAX));
     }

@@ -27,6 +27,7 @@ struct dlv_lane *dlv_lane_new(const struct dlv_lane_options *o, pr_mono now)
     pr_list_init(&l->dirty);
     pr_list_init(&l->credits);
     pr_list_init(&l->returns);
+    pr_list_init(&l->gate_news);
     pr_timerq_init(&l->timers, now.ms);
     l->next_tick = pr_mono_add(now, DLV_TICK_MS);
     return l;
@@ -77,6 +78,18 @@ void dlv_lane_drain(struct dlv_lane *l, pr_mono now)
     }
 }
 
+void dlv_lane_reconnected(struct dlv_lane *l, pr_mono now)
+{
+    (void)now;
+    for (unsigned i = 0; i < DLV_SHARDS_MAX; i++) {
+        if (l->shards[i] == NULL)
+            continue;
+        l->shards[i]->led = false;
+        credit_begin(l, l->shards[i]);
+    }
+    dlv_lane_gate_again(l);
+}
+
 bool dlv_lane_next(struct dlv_lane *l, struct dlv_lane_action *ret, pr_mono now)
 {
     struct pr_list *node;
@@ -104,7 +117,7 @@ void dlv_lane_tick(struct dlv_lane *l, pr_mono now)
     pr_list_foreach(it, tmp, &l->all)
     {
         struct dlv_dest *d = pr_list_entry(it, struct dlv_dest, all);
-        if (dest_unused(d, now))
+        if (dest_unused(l, d, now))
             dest_free(l, d);
         else
             dest_touch(l, d);

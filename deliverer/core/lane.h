@@ -38,7 +38,12 @@ struct dlv_lane_options {
 extern const struct dlv_lane_options dlv_lane_defaults;
 
 enum dlv_phase { DLV_PHASE_READY, DLV_PHASE_STARTED, DLV_PHASE_DOT, DLV_PHASE_DONE };
-enum dlv_return_reason { DLV_RETURN_NO_SLOT, DLV_RETURN_DRAINING, DLV_RETURN_STALE_TERM };
+enum dlv_return_reason {
+    DLV_RETURN_NO_SLOT,
+    DLV_RETURN_DRAINING,
+    DLV_RETURN_STALE_TERM,
+    DLV_RETURN_CANCELLED, /* nobody waits for it */
+};
 
 struct dlv_lane;
 struct dlv_dest;
@@ -83,8 +88,12 @@ void dlv_lane_configure(struct dlv_lane *l, const struct dlv_lane_options *o);
 /* No new work: unstarted jobs go to the returns, wants fall to zero. */
 void dlv_lane_drain(struct dlv_lane *l, pr_mono now);
 
+/* A new connection to the node, with a HELLO of its own: credit counts from zero, inventories are owed again. */
+void dlv_lane_reconnected(struct dlv_lane *l, pr_mono now);
+
 /* --- shards --- */
-/* What a node says about a shard. True: a new term under this leader; the inventory is owed now. */
+/* What a node says about a shard. True: its leader speaks to us for the first time in this term or on this connection:
+ * the results that wait go out first, then the inventory, which is owed now. */
 bool dlv_lane_shard(struct dlv_lane *l, uint32_t shard, uint64_t term, bool leader, pr_mono now);
 /* Any other message from the leader of the shard's present term. */
 void dlv_lane_contact(struct dlv_lane *l, uint32_t shard, uint64_t term, pr_mono now);
@@ -110,8 +119,9 @@ bool dlv_lane_cancel(struct dlv_lane *l, struct dlv_job *job);
 struct dlv_job *dlv_lane_take(struct dlv_lane *l, struct dlv_conn *conn, pr_mono now);
 /* The end of its content is about to be written. */
 void dlv_lane_dot(struct dlv_lane *l, struct dlv_job *job);
-/* Decided. error: text of a failure of the site that counts against the destination, ptr NULL if it was none. */
-void dlv_lane_done(struct dlv_lane *l, struct dlv_job *job, struct pr_slice error, pr_mono now);
+/* Decided. What it says of the destination is told to the gate; error: the text of a failure. */
+enum dlv_site { DLV_SITE_OK, DLV_SITE_FAILED, DLV_SITE_UNTOUCHED };
+void dlv_lane_done(struct dlv_lane *l, struct dlv_job *job, enum dlv_site site, struct pr_slice error);
 /* Undecided, not in doubt: back to the front of the queue. free: this session does not count. False: it has had its
  * sessions, decide it. */
 bool dlv_lane_requeue(struct dlv_lane *l, struct dlv_job *job, bool free, pr_mono now);
@@ -164,6 +174,8 @@ bool dlv_lane_gate_grant(struct dlv_lane *l, uint32_t epoch, uint64_t t_seq, uin
                          const struct dlv_grant *items, size_t n, pr_mono now);
 /* The gate lost its memory: the whole table goes out next. */
 void dlv_lane_gate_epoch(struct dlv_lane *l, uint32_t epoch, pr_mono now);
+/* The next request is the whole table. */
+void dlv_lane_gate_again(struct dlv_lane *l);
 
 /* --- what to do and to send; call until empty at the end of each turn --- */
 enum dlv_lane_action_type {

@@ -12,6 +12,7 @@
 enum {
     DLV_SHARDS_MAX = 64,
     DLV_TICK_MS = 1000,
+    FAILURES_IN_A_ROW = 3, /* then nothing is opened before the gate has heard of it */
     GATE_GAP_MS = 3,      /* between two requests, when something changed */
     GATE_PERIOD_MS = 1000,
     GATE_SENT_MAX = 256,  /* requests whose time of sending is remembered */
@@ -45,6 +46,7 @@ struct dlv_account {
     uint32_t in_hand;
     uint32_t backlog, weight;
     uint32_t share;
+    bool force; /* tell it in any case: the shard may have set our credit aside */
     uint64_t served; /* virtual time: jobs x 1000 / weight */
     pr_mono asked;   /* last demand or job */
     struct pr_list of_dest;
@@ -62,15 +64,13 @@ struct dlv_dest {
     uint32_t draining; /* busy ones that will close */
     struct pr_list accounts;
     /* gate */
-    uint32_t slots;
+    uint32_t slots; /* lent, as long as the lane's lease lasts */
     uint64_t seq, acked_seq;
-    pr_mono deadline;
     unsigned mails_max, rcpts_max;
     struct dlv_gcra rate;
     uint32_t told_wants, told_open;
     uint64_t told_ack;
-    bool told;      /* the gate has it in its table, as far as we know */
-    bool urgent;    /* something changed that the gate should know soon */
+    uint32_t streak;                 /* site failures since the last success */
     uint32_t ok, failures;           /* not acknowledged */
     uint32_t told_ok, told_failures; /* in the request told_seq */
     uint64_t told_seq;               /* 0: nothing is out */
@@ -78,7 +78,7 @@ struct dlv_dest {
     struct pr_buf last_error;
     /* lane */
     struct pr_timer timer; /* rate */
-    struct pr_list all, dirty;
+    struct pr_list all, dirty, news;
 };
 
 struct dlv_lane {
@@ -97,14 +97,17 @@ struct dlv_lane {
     /* gate */
     uint32_t epoch;
     uint64_t t_seq; /* last sent */
+    uint64_t gate_answered;
     pr_mono gate_sent;
-    pr_mono gate_full_at; /* when the whole table goes out next */
+    pr_mono gate_waiting; /* sending of the oldest request without an answer */
+    pr_mono gate_period;  /* when a request goes out at the latest */
+    pr_mono lease;        /* until then the slots are ours */
     struct {
         uint64_t t_seq;
         pr_mono at;
     } gate_times[GATE_SENT_MAX];
-    bool gate_urgent;
-    struct pr_list *gate_cursor; /* where a table too long for one request goes on */
+    bool gate_soon, gate_full; /* a request is due; it is the whole table */
+    struct pr_list gate_news;  /* destinations the gate should hear of */
     unsigned result_turn;        /* shard to look at next */
 };
 
@@ -112,7 +115,10 @@ static inline uint32_t dest_open(const struct dlv_dest *d) { return d->opening +
 /* Those that stay if nothing changes. */
 static inline uint32_t dest_staying(const struct dlv_dest *d) { return d->opening + d->idle + d->busy - d->draining; }
 /* Transactions may start. */
-static inline bool dest_fresh(const struct dlv_dest *d, pr_mono now) { return d->slots > 0 && now.ms < d->deadline.ms; }
+static inline bool dest_fresh(const struct dlv_lane *l, const struct dlv_dest *d, pr_mono now)
+{
+    return d->slots > 0 && now.ms < l->lease.ms;
+}
 
 /* shard.c */
 struct dlv_shard *shard_get(struct dlv_lane *l, uint32_t number); /* NULL: out of range */
@@ -132,7 +138,7 @@ struct dlv_dest *dest_get(struct dlv_lane *l, struct pr_slice name, struct pr_sl
 void dest_touch(struct dlv_lane *l, struct dlv_dest *d);
 bool dest_plan(struct dlv_lane *l, struct dlv_dest *d, struct dlv_lane_action *ret, pr_mono now);
 /* Nothing is left of it and nobody asks for it. */
-bool dest_unused(const struct dlv_dest *d, pr_mono now);
+bool dest_unused(const struct dlv_lane *l, const struct dlv_dest *d, pr_mono now);
 void dest_free(struct dlv_lane *l, struct dlv_dest *d);
 void conn_move(struct dlv_dest *d, struct dlv_conn *conn, enum dlv_conn_state state, pr_mono now);
 
@@ -141,7 +147,8 @@ struct dlv_account *account_get(struct dlv_dest *d, struct dlv_shard *s);
 void account_free(struct dlv_account *a);
 /* Shares of d among the shards that ask, and credits where they moved enough. */
 void credit_settle(struct dlv_lane *l, struct dlv_dest *d, pr_mono now);
-void credit_new_term(struct dlv_lane *l, struct dlv_shard *s);
+/* The counters of a shard begin anew: a new term, or a new connection. */
+void credit_begin(struct dlv_lane *l, struct dlv_shard *s);
 
 /* gate.c */
 uint32_t gate_wants(const struct dlv_lane *l, const struct dlv_dest *d);

@@ -74,7 +74,7 @@ void dlv_mail_decide(struct dlv_mail *m, size_t i, const struct dlv_verdict *v, 
         .decided = true,
         .outcome = v->outcome,
         .code = v->code,
-        .enhanced = v->code == 0 ? v->enhanced : pr_arena_dup(m->arena, v->enhanced),
+        .enhanced = pr_arena_dup(m->arena, v->enhanced),
         .diagnostic = diagnostic,
     };
     if (v->scope >= m->scope) {

@@ -87,7 +87,7 @@ bool dlv_lane_shard(struct dlv_lane *l, uint32_t shard, uint64_t term, bool lead
         /* The fence goes up before anything is said under this term. */
         s->term = term;
         s->led = false;
-        credit_new_term(l, s);
+        credit_begin(l, s);
     }
     if (!leader) {
         if (!newer)
