@@ -385,8 +385,10 @@ static void *run_foreign(void *arg)
         (void)SSL_write(ssl, "in time", 7);
         (void)SSL_shutdown(ssl);
         (void)!write(fd, "MAIL FROM:<late@example>\r\n", 26);
-        char byte;
-        (void)!read(fd, &byte, 1);
+        /* To the end: closing with unread bytes (a session ticket) would drop what is not yet sent. */
+        char ignored[512];
+        while (read(fd, ignored, sizeof ignored) > 0)
+            continue;
     }
     close(fd);
     SSL_free(ssl);
