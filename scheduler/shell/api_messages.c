@@ -156,6 +156,18 @@ void api_messages(void *data, const struct pr_http_request *req, struct pr_http_
     pr_buf_printf(&out->body, ",\"total\":%llu}\n", (unsigned long long)total_messages(n));
 }
 
+/* 404 with how it ended, if that is known. */
+static void write_ended(struct node *n, uint32_t shard, uint64_t id, struct pr_http_response *out)
+{
+    struct pr_buf text = {0};
+    enum recent_how how;
+    if (recent_find(n->recent, shard, id, &how, &text))
+        pr_http_error(out, 404, recent_names[how], "not in the queue any more: %s: %s", recent_names[how], pr_buf_cstr(&text));
+    else
+        api_error_reply(out, PR_ENOTFOUND);
+    pr_buf_fini(&text);
+}
+
 void api_message(void *data, const struct pr_http_request *req, struct pr_http_response *out)
 {
     struct node *n = data;
@@ -172,6 +184,8 @@ void api_message(void *data, const struct pr_http_request *req, struct pr_http_r
     if (rc == 0) {
         write_row(&out->body, &row);
         pr_buf_char(&out->body, '\n');
+    } else if (rc == PR_ENOTFOUND) {
+        write_ended(n, shard, id, out);
     } else {
         api_error_reply(out, rc);
     }

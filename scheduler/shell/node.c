@@ -124,6 +124,7 @@ static int start_shards(struct node *n, const char *dir)
             .config = n->config,
             .log = n->log,
             .metrics = n->metrics,
+            .recent = n->recent,
             .node_id = pr_slice_str(n->node_id),
             .dir = shard_dir,
             .to_bus = to_bus,
@@ -212,6 +213,7 @@ static int start_parts(struct node *n, const char *dir)
     if (rc != 0)
         return rc;
     n->metrics = sm_metrics_new();
+    n->recent = recent_new();
     n->bus_ctx = pr_bus_ctx_new(1);
     rc = start_shards(n, dir);
     if (rc == 0)
@@ -277,6 +279,7 @@ static void stop(struct pr_daemon *d, void *data)
     uv_close((uv_handle_t *)&n->fatal, NULL);
     pr_info(n->log, "stopped");
     pr_metrics_free(n->metrics);
+    recent_free(n->recent);
     pr_config_unref(n->config);
     pr_free(n->node_id);
     (void)close(n->lock_fd);

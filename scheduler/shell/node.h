@@ -17,6 +17,7 @@ struct node {
     struct pr_daemon *daemon;
     struct pr_log *log;
     struct pr_metrics *metrics;
+    struct recent *recent;
     struct pr_bus_ctx *bus_ctx;
     struct bus_server *_Atomic bus;
     struct shard *shards[NODE_SHARDS_MAX];

@@ -14,6 +14,7 @@
 #include "scheduler/core/sched.h"
 #include "scheduler/shell/bus_server.h"
 #include "scheduler/shell/post.h"
+#include "scheduler/shell/recent.h"
 
 struct shard;
 
@@ -23,6 +24,7 @@ struct shard_options {
     struct pr_config *config;
     struct pr_log *log;
     struct pr_metrics *metrics;
+    struct recent *recent; /* how messages ended; NULL */
     struct pr_slice node_id;
     const char *dir; /* of this shard */
     void (*to_bus)(void *data, struct bus_post *post); /* takes the post */

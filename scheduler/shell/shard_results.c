@@ -131,6 +131,17 @@ static const struct cmd_enqueue *bounce_for(struct shard *s, struct work *w)
     return n > 0 && last ? shard_make_dsn(s, &w->msg, list, n, false) : NULL;
 }
 
+/* For whoever follows the message by hand: looked at only once it has left the queue, so after the commit. */
+static void note_end(struct shard *s, const struct work *w, bool expired)
+{
+    const struct cmd_rcpt_result *shown = &w->out[0];
+    for (size_t i = 0; i < w->in->n_rcpts; i++)
+        if (w->out[i].outcome == MAIL_OUTCOME_PERM && shown->outcome != MAIL_OUTCOME_PERM)
+            shown = &w->out[i];
+    enum recent_how how = expired ? RECENT_EXPIRED : w->n_failed > 0 ? RECENT_BOUNCED : RECENT_DELIVERED;
+    recent_add(s->o.recent, s->o.id, w->in->ref.msg_id, how, shown->code, shown->diagnostic, w->in->remote);
+}
+
 static void on_result(struct shard *s, const struct peer *from, const struct wire_result *in)
 {
     struct work w = {.in = in};
@@ -154,6 +165,8 @@ static void on_result(struct shard *s, const struct peer *from, const struct wir
         return;
     if (decision.expire)
         expire_pending(s, &w);
+    if (w.n_pending == 0 && in->n_rcpts > 0)
+        note_end(s, &w, decision.expire && w.n_failed > 0);
     struct waiter waiter = {.kind = WAIT_RESULT,
                             .peer = *from,
                             .ref = ref,
