@@ -440,7 +440,7 @@ static void test_bind(void **state)
     struct fixture f;
     struct stat st;
     struct pr_bus *second = NULL;
-    char *text = NULL, endpoint[128];
+    char *text = NULL, endpoint[64];
     start(&f);
     assert_int_equal(stat(f.address + 6, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0660);
