@@ -11,7 +11,8 @@ class Cli:
         self.box = box
 
     def run(self, *words, config=True, timeout=60, env=None, **kw):
-        argv = [program("postrider"), *words] + (["-c", self.box.config_path] if config else [])
+        # Before the words: they may hold a "--".
+        argv = [program("postrider"), *(["-c", self.box.config_path] if config else []), *words]
         e = sanitizer_env(self.box.dir, "postrider")
         e.update(env or {})
         return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, env=e, cwd=self.box.dir,
