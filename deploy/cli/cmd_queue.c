@@ -125,7 +125,8 @@ static int list_messages(const struct cli *c, const struct api *a, const char *q
     else if (code == CLI_OK && next.len > 0 && query[0] != '\0')
         (void)fprintf(stderr, "%llu messages shown, there are more (--limit)\n", (unsigned long long)shown);
     else if (code == CLI_OK && total > shown && query[0] == '\0')
-        (void)fprintf(stderr, "%llu of %llu messages shown (--limit)\n", (unsigned long long)shown, (unsigned long long)total);
+        (void)fprintf(stderr, "%llu of %llu messages shown, %llu more (--limit)\n", (unsigned long long)shown,
+                      (unsigned long long)total, (unsigned long long)(total - shown));
     cli_table_fini(&t);
     json_decref(all);
     pr_buf_fini(&next);

@@ -111,7 +111,7 @@ static json_t *peek(const struct pr_hostport *to, const char *path, unsigned *re
     if (http_request(to, "GET", path, (struct pr_slice){NULL, 0}, cli_now_ms() + 5000, &r, &why) != PR_OK)
         return NULL;
     *ret_status = r.status;
-    json_t *o = r.status == 200 ? json_loadb(r.body.ptr == NULL ? "" : r.body.ptr, r.body.len, 0, NULL) : NULL;
+    json_t *o = json_loadb(r.body.ptr == NULL ? "" : r.body.ptr, r.body.len, 0, NULL);
     pr_buf_fini(&r.body);
     return o;
 }
@@ -143,6 +143,29 @@ static void look_into_sink(struct trial *t)
     pr_buf_fini(&path);
 }
 
+/* The scheduler remembers how the latest messages ended. */
+static void note_end(struct trial *t, const json_t *error)
+{
+    static const char *const ends[] = {"delivered", "bounced", "expired"};
+    /* The sink had it before the queue let go of it: the steps come in that order. */
+    if (t->sink != NULL && !t->in_sink)
+        look_into_sink(t);
+    const char *how = api_str(error, "code"), *text = api_str(error, "message");
+    size_t i = 0;
+    while (i < PR_ARRAY_LEN(ends) && strcmp(how, ends[i]) != 0)
+        i++;
+    /* The step's name says it already. */
+    const char *reply = i < PR_ARRAY_LEN(ends) ? strstr(text, ends[i]) : NULL;
+    if (reply != NULL)
+        reply += strlen(ends[i]) + (reply[strlen(ends[i])] == ':' ? 2 : 0);
+    if (i < PR_ARRAY_LEN(ends))
+        trial_step(t, elapsed(t), ends[i], "%s", reply == NULL ? text : reply);
+    else
+        trial_step(t, elapsed(t), "done", "the message has left the queue");
+    t->gone = true;
+    t->failed = i == 1 || i == 2;
+}
+
 static void look_into_queue(struct trial *t)
 {
     struct pr_buf path = {0};
@@ -154,8 +177,7 @@ static void look_into_queue(struct trial *t)
     uint64_t attempts = api_num(o, "attempts");
     t->unreachable = status == 0;
     if (status == 404) {
-        trial_step(t, elapsed(t), "done", "the message has left the queue");
-        t->gone = true;
+        note_end(t, json_object_get(o, "error"));
     } else if (strcmp(api_str(o, "state"), "scheduled") == 0 && attempts > t->attempts_seen &&
                api_str(r, "diagnostic")[0] != '\0') {
         trial_step(t, elapsed(t), "deferred", "attempt %llu: %llu %s", (unsigned long long)attempts,
@@ -173,9 +195,10 @@ int trial_follow(struct trial *t)
     for (;;) {
         if (t->sink != NULL && !t->in_sink)
             look_into_sink(t);
-        /* The sink comes first in time, so it is not looked past. */
-        if (t->id.len > 0 && !t->gone && (t->sink == NULL || t->in_sink))
+        if (t->id.len > 0 && !t->gone)
             look_into_queue(t);
+        if (t->failed)
+            return cli_fail(CLI_FAILED, "the message was not delivered");
         bool arrived = t->sink == NULL || t->in_sink;
         if (arrived && (t->gone || t->id.len == 0))
             return CLI_OK;

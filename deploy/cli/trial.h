@@ -22,7 +22,7 @@ struct trial {
     /* results */
     json_t *steps; /* array of {"at_ms", "step", "text"} */
     struct pr_buf id, message_id;
-    bool in_sink, gone, deferred, unreachable;
+    bool in_sink, gone, failed, deferred, unreachable;
     /* private */
     uint64_t start_ms, start_wall_ms;
     unsigned attempts_seen;
@@ -32,7 +32,7 @@ struct trial {
  * again until the deadline. */
 int trial_send(struct trial *t, bool patience);
 /* Looks until the message is in the sink (if there is one) and out of the queue, has been deferred (without a sink), or
- * the deadline has come. CLI_OK: gone or in the sink as wanted; CLI_PARTIAL: still in the queue;
+ * the deadline has come. CLI_OK: gone or in the sink as wanted; CLI_FAILED: bounced; CLI_PARTIAL: still in the queue;
  * CLI_UNAVAILABLE: nobody to ask; CLI_TIMEOUT. */
 int trial_follow(struct trial *t);
 /* One more step on the list. */
