@@ -23,7 +23,7 @@ struct pr_slice pr_http_path(const struct pr_http_request *r);  /* decoded, with
 struct pr_slice pr_http_tail(const struct pr_http_request *r);  /* what `*` of the route matched, decoded: may hold any byte
                                                                   * but NUL, a slash written as %2F too */
 struct pr_slice pr_http_body(const struct pr_http_request *r);
-const char *pr_http_query(const struct pr_http_request *r, const char *key); /* decoded value or NULL */
+const char *pr_http_query(const struct pr_http_request *r, const char *key); /* decoded; "" for a key without value */
 const char *pr_http_header(const struct pr_http_request *r, const char *name);
 
 struct pr_http_response {

@@ -189,7 +189,8 @@ static void test_request_data(void **state)
         const char *request, *body;
     } cases[] = {
         {REQUEST("POST /echo?q=a%20b%26+c", "X-Test: yes\r\nContent-Length: 4\r\n") "body", "POST|/echo||a b& c|yes|body"},
-        {REQUEST("GET /echo?q", ""), "GET|/echo||-|-|"},
+        {REQUEST("GET /echo?q", ""), "GET|/echo|||-|"}, /* there, without a value */
+        {REQUEST("GET /echo?other", ""), "GET|/echo||-|-|"},
         {REQUEST("GET /echo?q=100%25%zz%00", ""), "GET|/echo||100%%zz%00|-|"},
         {REQUEST("GET /v1/messages/abc", ""), "GET|/v1/messages/abc|abc|-|-|"},
         /* A slash inside a segment is data. */
