@@ -104,7 +104,8 @@ static void set_link(struct dev *d)
     (void)pr_buf_cstr(&d->link);
     if (lstat(d->link.ptr, &st) == 0 && S_ISLNK(st.st_mode) && st.st_uid == geteuid())
         (void)unlink(d->link.ptr);
-    (void)symlink(d->dir.ptr, d->link.ptr);
+    if (symlink(d->dir.ptr, d->link.ptr) != 0)
+        pr_buf_clear(&d->link); /* somebody else's file: the others need --config then */
 }
 
 static void remove_link(const struct dev *d)
@@ -236,10 +237,12 @@ static void print_table(const struct dev *d, uint64_t ready_ms)
     (void)fflush(stdout);
 }
 
-static void print_next(void)
+static void print_next(const struct dev *d)
 {
     struct pr_buf dir = {0};
     const char *path = node_program_dir(&dir) ? pr_buf_cstr(&dir) : "";
+    if (d->link.len == 0)
+        (void)printf("\nexport POSTRIDER_CONFIG=%s\n", d->config_path.ptr);
     (void)printf("\nTry, in another terminal:\n"
                  "  %s/postrider send test --to you@example.com\n"
                  "  %s/postrider status\n"
@@ -289,7 +292,7 @@ static int run_trial(struct dev *d, const struct cli *c)
     if (code != CLI_OK && !supervisor_stopping(d->supervisor))
         print_log_tail(d);
     if (code == CLI_OK && !cli_has(c, CLI_ONCE)) {
-        print_next();
+        print_next(d);
         while (!supervisor_stopping(d->supervisor))
             supervisor_step(d->supervisor, 60000);
     }
