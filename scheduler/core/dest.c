@@ -3,7 +3,7 @@
  * Demand: a rise from nothing, or to twice what the lanes know, is told at the end of the step; a fall to half or to
  * nothing only when it has lasted 100 ms, so that a destination that just keeps up is not a stream of messages.
  *
- * Brake: after some site failures in a row a destination gets one job at a time, with pauses of 1, 2, 4 ... 60 s. The gate
+ * Brake: after some site failures in a row a destination gets one job at a time, with pauses of 1, 2, 4, 8, 16 s. The gate
  * suspends it for longer once it has heard of enough failures; the brake only keeps the mail of a dead destination from
  * being tried in the meantime. Anything that is not a site failure releases it. */
 #include <string.h>

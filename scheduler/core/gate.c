@@ -295,6 +295,19 @@ static void acknowledge(struct entry *e, const struct gate_want *w)
     e->open = w->open;
 }
 
+/* What it has open it may keep. Of a rate it gets one message: no more than its share under the earlier gate was. */
+static void learn(struct gate *g, struct entry *e, uint32_t open)
+{
+    const struct path *p = e->path;
+    struct pr_list *it, *tmp;
+    uint64_t rates = 0;
+    pr_list_foreach(it, tmp, (struct pr_list *)(uintptr_t)&p->entries)
+        rates += pr_list_entry(it, struct entry, of_path)->rate_charged;
+    if (p->limit.rate_count != 0 && e->rate == 0 && rates >= p->limit.rate_count)
+        return;
+    entry_set(g, e, open < p->limit.connections ? open : p->limit.connections, p->limit.rate_count != 0);
+}
+
 static void request_item(struct gate *g, struct glane *l, const struct gate_want *w)
 {
     struct path *p = path_get(g, w->destination, w->pool);
@@ -306,7 +319,7 @@ static void request_item(struct gate *g, struct glane *l, const struct gate_want
         e->acked = !g->learning; /* it may hold slots of an earlier gate */
     }
     if (g->learning && !e->acked && w->open > e->slots)
-        entry_set(g, e, w->open < p->limit.connections ? w->open : p->limit.connections, e->rate);
+        learn(g, e, w->open);
     acknowledge(e, w);
     e->wants = w->wants < GATE_WANTS_MAX ? w->wants : GATE_WANTS_MAX;
     p->used = g->now.mono;

@@ -27,7 +27,7 @@ enum {
     SCHED_QUIET_MS = 100,          /* a falling backlog is announced only then */
     SCHED_TICK_MS = 1000,          /* the wall clock may jump: look at least so often */
     SCHED_BRAKE_AFTER = 8,         /* site failures in a row */
-    SCHED_BRAKE_FIRST_MS = 1000, SCHED_BRAKE_LAST_MS = 60000,
+    SCHED_BRAKE_FIRST_MS = 1000, SCHED_BRAKE_LAST_MS = 16000,
     SCHED_ABORTED_AT_ONCE = 3,     /* attempts after which an aborted one waits as long as a failed one */
     SCHED_TICK_FLOWS = 128, SCHED_TICK_WAITING = 256, SCHED_STEP_WAITING = 32, SCHED_STEP_DESTS = 1024,
     SCHED_LOAD_SCANS = 8,
