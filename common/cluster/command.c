@@ -22,7 +22,7 @@ const char *const cmd_type_names[CMD_TYPE_NR] = {
     [CMD_FLOW_DROP] = "flow_drop",
 };
 
-enum { HEADER_LEN = 12, PAD = 8 };
+enum { HEADER_LEN = 24, NOW_AT = 8, ACKED_AT = 16, PAD = 8 };
 
 static void put_u8(struct pr_buf *b, unsigned v)
 {
@@ -219,10 +219,15 @@ static int put_payload(struct pr_buf *b, const struct cmd *c)
 }
 
 /* Header and lengths are written as zeros first and patched when known. */
-static void patch_le(struct pr_buf *b, size_t at, uint64_t v, unsigned n)
+static void write_le(char *p, uint64_t v, unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
-        b->ptr[at + i] = (char)(unsigned char)(v >> (8 * i));
+        p[i] = (char)(unsigned char)(v >> (8 * i));
+}
+
+static void patch_le(struct pr_buf *b, size_t at, uint64_t v, unsigned n)
+{
+    write_le(b->ptr + at, v, n);
 }
 
 static void put_zeros(struct pr_buf *b, size_t n)
@@ -258,7 +263,7 @@ struct pr_slice cmd_batch_finish(struct cmd_batch *b, pr_wall now)
     pr_assert(b->count > 0);
     patch_le(&b->buf, 0, CMD_VERSION, 1);
     patch_le(&b->buf, 2, b->count, 2);
-    patch_le(&b->buf, 4, now.ms, 8);
+    patch_le(&b->buf, NOW_AT, now.ms, 8);
     put_zeros(&b->buf, (PAD - b->buf.len % PAD) % PAD);
     return pr_buf_slice(&b->buf);
 }
@@ -267,4 +272,19 @@ void cmd_batch_clear(struct cmd_batch *b)
 {
     pr_buf_clear(&b->buf);
     b->count = 0;
+}
+
+void cmd_entry_set_acked(char *entry, size_t len, uint64_t acked)
+{
+    pr_assert(len >= HEADER_LEN);
+    write_le(entry + ACKED_AT, acked, 8);
+}
+
+uint64_t cmd_entry_acked(struct pr_slice entry)
+{
+    uint64_t acked;
+    if (entry.len < HEADER_LEN || entry.ptr[0] != CMD_VERSION)
+        return 0;
+    entry = pr_slice_from(entry, ACKED_AT);
+    return pr_get_le64(&entry, &acked) == 0 ? acked : 0;
 }

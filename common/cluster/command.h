@@ -1,8 +1,10 @@
 /* command.h - what a Raft log entry says: one batch of commands, applied in order as one unit.
  *
- * Entry: version u8, flags u8 (0), count u16, now_ms u64 (the leader's wall clock at proposal), then `count` times
- * {type u8, length u32, payload}, then zero bytes up to a multiple of 8. All integers little-endian. Apply is a pure
- * function of (state, entry): time, jitter, ids and generated mail come in here.
+ * Entry: version u8, flags u8 (0), count u16, four zero bytes, now_ms u64 (the leader's wall clock at proposal), acked u64
+ * (highest index the leader had acknowledged at proposal), then `count` times {type u8, length u32, payload}, then zero
+ * bytes up to a multiple of 8. All integers little-endian. Apply is a pure function of (state, entry): time, jitter, ids
+ * and generated mail come in here. `acked` is no part of the state: it lets the check of a damaged log tell an entry that
+ * was lost from one that was never acknowledged (seglog.h).
  *
  * Versions: an unknown version or type, or a byte too many or too few, is an error of the whole entry; the host stops.
  * Nothing is ever skipped.
@@ -209,6 +211,11 @@ static inline size_t cmd_batch_size(const struct cmd_batch *b) { return b->buf.l
 /* Completes the header and pads; the entry is b's until cmd_batch_clear. count > 0. */
 struct pr_slice cmd_batch_finish(struct cmd_batch *b, pr_wall now);
 void cmd_batch_clear(struct cmd_batch *b);
+
+/* In a finished entry. */
+void cmd_entry_set_acked(char *entry, size_t len, uint64_t acked);
+/* 0 if it is no entry of ours. */
+uint64_t cmd_entry_acked(struct pr_slice entry);
 
 struct cmd_reader {
     struct pr_slice rest;

@@ -241,7 +241,8 @@ int cmd_reader_init(struct cmd_reader *r, struct pr_slice entry)
 {
     uint8_t version, flags;
     uint16_t count;
-    uint64_t now_ms;
+    uint32_t zero;
+    uint64_t now_ms, acked;
     if (entry.len > CMD_ENTRY_HARD_MAX)
         return PR_ETOOBIG;
     TRY(pr_get_u8(&entry, &version));
@@ -251,7 +252,11 @@ int cmd_reader_init(struct cmd_reader *r, struct pr_slice entry)
     if (flags != 0)
         return PR_EVERSION;
     TRY(pr_get_le16(&entry, &count));
+    TRY(pr_get_le32(&entry, &zero));
     TRY(pr_get_le64(&entry, &now_ms));
+    TRY(pr_get_le64(&entry, &acked));
+    if (zero != 0)
+        return PR_EVERSION;
     if (count == 0 || count > CMD_COUNT_MAX)
         return PR_EPARSE;
     *r = (struct cmd_reader){.rest = entry, .left = count, .now = {now_ms}};
