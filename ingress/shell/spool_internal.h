@@ -21,6 +21,7 @@ enum {
     SPOOL_PART_RETRY_MS = 200,
     SPOOL_PART_SILENT_MS = 5000,
     SPOOL_PARTS_TROUBLE_MS = 30000,
+    SPOOL_TOKENS = 64,
     SPOOL_TRIES = 3, /* shards that may say BUSY before the client hears it */
 };
 #define SPOOL_NO_SHARD UINT32_MAX
@@ -98,6 +99,8 @@ struct spool {
     struct pr_list with_parts;
     bool dirty; /* a queue may have something to send */
     struct pr_rng rng;
+    struct wire_token fresh[SPOOL_TOKENS]; /* random, not yet used: one system call for many */
+    unsigned n_fresh;
     struct pr_buf header; /* scratch */
     unsigned open_sockets;
     void (*on_closed)(void *data);

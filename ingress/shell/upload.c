@@ -18,6 +18,15 @@ static uint64_t key_of(const struct wire_token *t)
     return key;
 }
 
+static struct wire_token new_token(struct spool *sp)
+{
+    if (sp->n_fresh == 0) {
+        pr_random_bytes(sp->fresh, sizeof sp->fresh);
+        sp->n_fresh = SPOOL_TOKENS;
+    }
+    return sp->fresh[--sp->n_fresh];
+}
+
 struct upload *upload_open(struct spool *sp, void *owner, uint64_t size_hint)
 {
     static const char hex[] = "0123456789abcdef";
@@ -29,7 +38,7 @@ struct upload *upload_open(struct spool *sp, void *owner, uint64_t size_hint)
     pr_list_init(&u->link);
     pr_list_init(&u->parts_link);
     do
-        pr_random_bytes(u->token.bytes, sizeof u->token.bytes);
+        u->token = new_token(sp);
     while (pr_map_get(&sp->uploads, key_of(&u->token)) != NULL);
     for (size_t i = 0; i < sizeof u->token.bytes; i++) {
         u->token_text[2 * i] = hex[u->token.bytes[i] >> 4];
