@@ -206,7 +206,7 @@ static bool hidden(const struct stage *s, enum kv_cf cf, struct pr_slice key)
     return false;
 }
 
-int stage_get(struct stage *s, enum kv_cf cf, struct pr_slice key, struct pr_slice *ret_value)
+static int get(struct stage *s, enum kv_cf cf, struct pr_slice key, bool keep, struct pr_slice *ret_value)
 {
     struct table_node *n = table_find(&s->tables[cf], key);
     if (n != NULL) {
@@ -220,7 +220,7 @@ int stage_get(struct stage *s, enum kv_cf cf, struct pr_slice key, struct pr_sli
     if (err != 0)
         return err;
     *ret_value = pr_buf_slice(&s->scratch);
-    if (is_cached(cf)) {
+    if (keep && is_cached(cf)) {
         bool existed;
         n = table_put(&s->tables[cf], key, ret_value->len, &existed);
         store_value(n, *ret_value);
@@ -228,6 +228,16 @@ int stage_get(struct stage *s, enum kv_cf cf, struct pr_slice key, struct pr_sli
         *ret_value = table_value(n);
     }
     return 0;
+}
+
+int stage_get(struct stage *s, enum kv_cf cf, struct pr_slice key, struct pr_slice *ret_value)
+{
+    return get(s, cf, key, true, ret_value);
+}
+
+int stage_peek(struct stage *s, enum kv_cf cf, struct pr_slice key, struct pr_slice *ret_value)
+{
+    return get(s, cf, key, false, ret_value);
 }
 
 /* ------------------------------------------------------------------------------------------------- merged iteration */

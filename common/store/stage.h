@@ -47,6 +47,8 @@ void stage_remove_range(struct stage *s, enum kv_cf cf, struct pr_slice from, st
 /* *ret_value is borrowed until the next change of that key, the next spill, or the next stage_get of an unstaged row.
  * PR_ENOTFOUND. Rows of msg and rcpt are kept until the next spill, because whoever asks once asks again soon. */
 PR_MUST_USE int stage_get(struct stage *s, enum kv_cf cf, struct pr_slice key, struct pr_slice *ret_value);
+/* As stage_get, without keeping the row in memory: for readers that pass through many. */
+PR_MUST_USE int stage_peek(struct stage *s, enum kv_cf cf, struct pr_slice key, struct pr_slice *ret_value);
 
 /* Merged view of [lower, upper); empty upper: no bound. Invalid after any change, and after stage_unlock. */
 struct stage_iter *stage_iter_new(struct stage *s, enum kv_cf cf, struct pr_slice lower, struct pr_slice upper);
