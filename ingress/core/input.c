@@ -61,7 +61,7 @@ static void run_command(struct ing_session *s, struct pr_slice line)
     if (cell->handler != NULL)
         cell->handler(s, args);
     else
-        ing_refuse(s, ing_stage_of(s), cell->refusal, line);
+        ing_refuse(s, ing_stage_of(s), cell->refusal, pr_slice("", 0)); /* the line may hold credentials */
 }
 
 /* A ClientHello holds no line end for us to wait for. */
