@@ -23,8 +23,8 @@ void link_send(struct dlv_worker *w, bool bulk, const struct wire_msg *m)
     wire_encode(m, &w->header, NULL);
     if (bus == NULL || pr_bus_send(bus, (struct pr_slice){NULL, 0}, pr_buf_slice(&w->header), NULL) != 0) {
         pr_metric_inc1(w->node->metrics, DM_BUS_DROPPED, DM_DROP_NOT_CONNECTED);
-        /* What is repeated anyway does not matter. */
-        if (w->registered && m->type != WIRE_BODY_GET && m->type != WIRE_RESULT)
+        /* What is repeated anyway does not matter, and bulk carries nothing else: it may connect later than control. */
+        if (w->registered && !bulk && m->type != WIRE_RESULT)
             w->link_broken = true;
         return;
     }

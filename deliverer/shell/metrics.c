@@ -9,7 +9,7 @@ static const double attempts_buckets[] = {1, 2, 3, 5, 8, 13, 21};
 static const double mails_buckets[] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000};
 static const double dns_buckets[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10};
 
-static const char *const versions[] = {"0.1.0", NULL};
+static const char *const versions[] = {POSTRIDER_VERSION, NULL};
 static const char *const roles[] = {"deliverer", NULL};
 static const char *const results[] = {"delivered", "deferred", "bounced", NULL};
 /* RFC 3463: class and subject. */
