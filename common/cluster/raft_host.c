@@ -274,12 +274,10 @@ uint64_t raft_host_term(const struct raft_host *h) { return h->led_term; }
 
 /* --------------------------------------------------------------------------------------------------------------- loop */
 
-static void on_turn(uv_prepare_t *handle)
+static void begin_stop(struct raft_host *h);
+
+static void work(struct raft_host *h)
 {
-    struct raft_host *h = handle->data;
-    if (h->stopping || h->dead)
-        return;
-    uv_idle_stop(&h->idle);
     raft_hooks_watch_disk(h);
     if (h->dead)
         return;
@@ -287,6 +285,16 @@ static void on_turn(uv_prepare_t *handle)
     submit_waiting(h);
     raft_hooks_complete_sends(h, RAFT_NOCONNECTION);
     raft_flush_maybe(h);
+}
+
+static void on_turn(uv_prepare_t *handle)
+{
+    struct raft_host *h = handle->data;
+    uv_idle_stop(&h->idle);
+    if (!h->stopping && !h->dead)
+        work(h);
+    if (h->stopping && !h->closing)
+        begin_stop(h);
 }
 
 static void on_watch(uv_timer_t *handle)
@@ -359,6 +367,17 @@ static void on_raft_closed(struct raft *r)
     uv_close((uv_handle_t *)&h->timer, on_handle_closed);
 }
 
+static void begin_stop(struct raft_host *h)
+{
+    h->closing = true;
+    uv_prepare_stop(&h->prepare);
+    uv_idle_stop(&h->idle);
+    uv_timer_stop(&h->timer);
+    drop_waiting(h);
+    raft_close(&h->raft, on_raft_closed);
+}
+
+/* Inside one of libraft's callbacks raft_close would pull the ground from under it: the next turn does it then. */
 void raft_host_stop(struct raft_host *h, void (*on_stopped)(void *data), void *data)
 {
     if (h->stopping)
@@ -366,11 +385,10 @@ void raft_host_stop(struct raft_host *h, void (*on_stopped)(void *data), void *d
     h->stopping = true;
     h->on_stopped = on_stopped;
     h->stopped_data = data;
-    uv_prepare_stop(&h->prepare);
-    uv_idle_stop(&h->idle);
-    uv_timer_stop(&h->timer);
-    drop_waiting(h);
-    raft_close(&h->raft, on_raft_closed);
+    if (h->calls == 0)
+        begin_stop(h);
+    else
+        wake(h);
 }
 
 /* -------------------------------------------------------------------------------------------------------------- start */

@@ -105,7 +105,9 @@ struct raft_host {
     bool stall_told;
 
     unsigned calls; /* inside libraft: no new call may be made */
-    bool started, stopping, raft_open, dead;
+    bool stopping; /* wanted: nothing new is taken */
+    bool closing;  /* begun */
+    bool raft_open, dead;
     struct pr_buf *start_error; /* during raft_host_start: where the first failure's text goes */
     void (*on_stopped)(void *data);
     void *stopped_data;
