@@ -21,6 +21,7 @@ struct lane {
     pr_mono last_seen;
     char bulk_routing[PR_BUS_PEER_MAX];
     uint8_t bulk_len;
+    bool member; /* known to the gate */
 };
 
 struct bus_server {
@@ -134,18 +135,19 @@ static bool same_lane(const struct lane *l, const struct wire_hello *h)
            pr_slice_eq(pr_slice(l->facts.node, l->facts.node_len), h->node_id);
 }
 
-/* An older boot of the same lane is gone: its sockets and jobs died with it. */
-static void drop_older_boots(struct bus_server *b, const struct wire_hello *h)
+/* An older boot of the same lane is gone: its sockets and jobs died with it. An older session of the same boot is gone
+ * too: it ended on the other side, which lists what it still has. */
+static void drop_older(struct bus_server *b, const struct wire_hello *h)
 {
     size_t it = 0;
     for (struct lane *l; (l = pr_map_next(&b->by_routing, &it, NULL)) != NULL;)
-        if (same_lane(l, h) && l->facts.boot_id != h->boot_id)
-            lane_down(b, l, "restarted");
+        if (same_lane(l, h))
+            lane_down(b, l, l->facts.boot_id != h->boot_id ? "restarted" : "new session");
 }
 
 static void lane_up(struct bus_server *b, const struct peer *from, const struct wire_hello *h)
 {
-    drop_older_boots(b, h);
+    drop_older(b, h);
     if (pr_map_count(&b->by_routing) >= LANES_MAX) {
         pr_metric_inc1(b->o.metrics, SM_BUS_DROPPED, SM_DROP_UNKNOWN_PEER);
         return;
@@ -163,8 +165,6 @@ static void lane_up(struct bus_server *b, const struct peer *from, const struct 
     l->last_seen = pr_clock_now().mono;
     pthread_mutex_lock(&b->lock);
     pr_map_put_str(&b->by_routing, routing_of(from), l);
-    if (h->role == WIRE_ROLE_DELIVERER)
-        gate_server_lane_up(b->gate, &l->facts, pr_clock_now());
     pthread_mutex_unlock(&b->lock);
     tell_shards(b, l, SHARD_POST_LANE_UP);
     pr_info(b->o.log, "lane_up", PR_SL("node", h->node_id), PR_U("lane", h->lane),
@@ -283,7 +283,8 @@ static void on_frame(struct bus_server *b, struct shard_post *item)
     if (item->msg.type == WIRE_HEARTBEAT) {
         shard_post_free(item);
     } else if (item->msg.type == WIRE_GATE_REQ && l->facts.role == WIRE_ROLE_DELIVERER) {
-        on_gate_request(b, l, &item->msg.gate_req);
+        if (l->member) /* else it asks again, when its record is committed */
+            on_gate_request(b, l, &item->msg.gate_req);
         shard_post_free(item);
     } else if (shard_of(&item->msg, l->facts.role, &shard) == 0) {
         to_shard(b, shard, item);
@@ -346,6 +347,18 @@ static void on_state(struct bus_server *b, const struct wire_shard_state *s)
         send_hello_ok_to_all(b);
 }
 
+static void on_member(struct bus_server *b, uint32_t lane_id)
+{
+    size_t it = 0;
+    pthread_mutex_lock(&b->lock);
+    for (struct lane *l; (l = pr_map_next(&b->by_routing, &it, NULL)) != NULL;)
+        if (l->facts.lane_id == lane_id) {
+            l->member = true;
+            gate_server_lane_up(b->gate, &l->facts, pr_clock_now());
+        }
+    pthread_mutex_unlock(&b->lock);
+}
+
 static void on_post(struct pr_worker *w, void *posted, void *data)
 {
     struct bus_server *b = data;
@@ -357,6 +370,9 @@ static void on_post(struct pr_worker *w, void *posted, void *data)
         return;
     case BUS_POST_STATE:
         on_state(b, &p->state);
+        break;
+    case BUS_POST_MEMBER:
+        on_member(b, p->lane_id);
         break;
     case BUS_POST_CONFIG:
         pthread_mutex_lock(&b->lock);
@@ -427,7 +443,7 @@ int bus_server_start(const struct bus_server_options *o, struct bus_server **ret
     pr_map_init(&b->by_bulk, o->boot_id);
     for (uint32_t s = 0; s < o->n_shards; s++)
         b->shards[s].shard = s;
-    b->gate = gate_server_new(o->config, o->log, o->metrics, pr_random_seed(), pr_clock_now());
+    b->gate = gate_server_new(o, pr_random_seed(), pr_clock_now());
     int rc = pr_worker_start(&ops, b, "bus", &b->worker);
     if (rc != 0) {
         b->worker = NULL;

@@ -22,6 +22,8 @@ struct bus_server_options {
     struct pr_slice node_id;
     uint64_t boot_id;
     uint32_t n_shards;
+    const uint64_t *members; /* lanes that may still hold slots; copied */
+    size_t n_members;
     /* Takes the item on success; any thread that the bus runs on. */
     int (*to_shard)(void *data, uint32_t shard, struct shard_post *item);
     void *data;

@@ -67,19 +67,18 @@ static void on_moved(void *data, struct pr_slice destination, struct pr_slice po
             PR_U("for_ms", for_ms));
 }
 
-struct gate_server *gate_server_new(struct pr_config *config, struct pr_log *log, struct pr_metrics *metrics, uint64_t seed,
-                                    struct pr_now now)
+struct gate_server *gate_server_new(const struct bus_server_options *o, uint64_t seed, struct pr_now now)
 {
     static const struct gate_actions actions = {on_limit, on_grant, on_moved};
     struct gate_server *g = pr_new(struct gate_server);
-    g->config = pr_config_ref(config);
-    g->log = log;
-    g->metrics = metrics;
+    g->config = pr_config_ref(o->config);
+    g->log = o->log;
+    g->metrics = o->metrics;
     gate_config_default(&g->gate_config);
     g->gate_config.seed = seed;
     pr_map_init(&g->lanes, seed);
-    /* Wall-clock seconds grow from start to start; deliverers that hold slots of the last epoch are not known. */
-    g->gate = gate_new(&g->gate_config, &actions, g, now, (uint32_t)(now.wall.ms / 1000), NULL, 0, false);
+    /* Wall-clock seconds grow from start to start. */
+    g->gate = gate_new(&g->gate_config, &actions, g, now, (uint32_t)(now.wall.ms / 1000), o->members, o->n_members, true);
     return g;
 }
 

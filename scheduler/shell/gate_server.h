@@ -6,8 +6,7 @@
 
 struct gate_server;
 
-struct gate_server *gate_server_new(struct pr_config *config, struct pr_log *log, struct pr_metrics *metrics, uint64_t seed,
-                                    struct pr_now now);
+struct gate_server *gate_server_new(const struct bus_server_options *o, uint64_t seed, struct pr_now now);
 void gate_server_free(struct gate_server *g);
 uint32_t gate_server_epoch(const struct gate_server *g);
 void gate_server_config(struct gate_server *g, struct pr_config *config, struct pr_now now);

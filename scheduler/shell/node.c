@@ -16,7 +16,7 @@
 #include "common/net/logfd.h"
 #include "scheduler/shell/metrics.h"
 
-enum { SECOND_MS = 1000 };
+enum { SECOND_MS = 1000, MEMBERS_MAX = 4096 };
 
 static char *path_in(const char *dir, const char *name)
 {
@@ -168,6 +168,7 @@ static void on_second(uv_timer_t *t)
 static int start_bus(struct node *n)
 {
     struct bus_server *bus = NULL;
+    uint64_t *members = pr_calloc(MEMBERS_MAX, sizeof *members);
     struct bus_server_options o = {
         .ctx = n->bus_ctx,
         .config = n->config,
@@ -176,10 +177,13 @@ static int start_bus(struct node *n)
         .node_id = pr_slice_str(n->node_id),
         .boot_id = n->boot_id,
         .n_shards = n->n_shards,
+        .members = members,
+        .n_members = shard_members_read(shard_stage(n->shards[0]), members, MEMBERS_MAX),
         .to_shard = to_shard,
         .data = n,
     };
     int rc = bus_server_start(&o, &bus);
+    pr_free(members);
     atomic_store(&n->bus, bus);
     return rc;
 }
@@ -243,7 +247,7 @@ static int start(struct pr_daemon *d, void *data)
     (void)uv_timer_init(pr_daemon_loop(d), &n->timer);
     n->timer.data = n;
     (void)uv_timer_start(&n->timer, on_second, 0, SECOND_MS);
-    pr_info(n->log, "started", PR_U("shards", n->n_shards), PR_S("bus", n->config->bus.address));
+    pr_info(n->log, "serving", PR_U("shards", n->n_shards), PR_S("bus", n->config->bus.address));
     return 0;
 }
 

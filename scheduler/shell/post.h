@@ -48,7 +48,7 @@ struct shard_post {
 };
 void shard_post_free(struct shard_post *p);
 
-enum bus_post_kind { BUS_POST_SEND, BUS_POST_STATE, BUS_POST_CONFIG, BUS_POST_FLUSH };
+enum bus_post_kind { BUS_POST_SEND, BUS_POST_STATE, BUS_POST_CONFIG, BUS_POST_FLUSH, BUS_POST_MEMBER };
 
 /* One message out; several are linked in one BUS_POST_SEND. */
 struct bus_out {
@@ -62,6 +62,7 @@ struct bus_post {
     struct wire_shard_state state; /* STATE */
     struct pr_config *config;      /* CONFIG: a reference */
     char *destination;             /* FLUSH: NULL for all; owned */
+    uint32_t lane_id;              /* MEMBER: its record is committed, it may have slots */
 };
 struct bus_post *bus_post_new(enum bus_post_kind kind);
 void bus_post_free(struct bus_post *p);

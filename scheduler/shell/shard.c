@@ -352,6 +352,7 @@ int shard_start(const struct shard_options *o, struct shard **ret, struct pr_buf
     s->flush_dir = path_of(o->dir, "flush");
     pthread_mutex_init(&s->lock, NULL);
     pr_list_init(&s->gathering);
+    s->started = pr_clock_now().mono;
     pr_rng_init(&s->rng, pr_random_seed());
     pr_map_init(&s->lanes, pr_rng_next(&s->rng));
     pr_map_init(&s->flows, pr_rng_next(&s->rng));

@@ -54,6 +54,10 @@ struct shard_view {
     struct sched_stats sched;
     uint64_t oldest_ms; /* arrival of the oldest message, 0 for none */
 };
+/* Holders that may have slots (shard 0's record); for the gate's start. Any thread. */
+size_t shard_members_read(struct stage *stage, uint64_t *out, size_t max);
+uint64_t shard_holder(struct pr_slice node, uint32_t lane);
+
 /* A copy that is at most a second old. */
 void shard_view(struct shard *s, struct shard_view *ret);
 

@@ -91,6 +91,9 @@ static void waiter_fail(struct shard *s, struct waiter *w, int status)
     case WAIT_ADMIN:
         shard_admin_finish(w->admin, status);
         break;
+    case WAIT_MEMBER:
+        shard_member_done(s, w, false);
+        break;
     }
 }
 
@@ -218,6 +221,8 @@ static void apply_effect(struct shard *s, struct entry *e, const struct fsm_effe
             shard_admin_done(s, w, f->status == FSM_OK);
         else if (w->kind == WAIT_CHECK)
             shard_check_done(s, w, f->status);
+        else if (w->kind == WAIT_MEMBER)
+            shard_member_done(s, w, true);
         break;
     case FSM_MSG_GONE:
         count_end(s, w);

@@ -7,7 +7,8 @@
  *   shard_jobs.c      the core's actions towards deliverers: issue, job, demand, cancel; bodies
  *   shard_results.c   RESULT, RETURN, CREDIT, INVENTORY of deliverers
  *   shard_reports.c   expiry, delay warnings, failure reports: DSNs
- *   shard_admin.c     acts of operators */
+ *   shard_admin.c     acts of operators
+ *   shard_members.c   the deliverers that may hold slots (shard 0) */
 #ifndef PR_SCHEDULER_SHELL_SHARD_INTERNAL_H
 #define PR_SCHEDULER_SHELL_SHARD_INTERNAL_H
 
@@ -26,7 +27,7 @@
 enum { ISSUE_REFS_MAX = 16 };
 
 /* Who waits for a command, and what to do then. */
-enum waiter_kind { WAIT_NONE, WAIT_ENQUEUE, WAIT_PART, WAIT_ISSUE, WAIT_RESULT, WAIT_CHECK, WAIT_ADMIN };
+enum waiter_kind { WAIT_NONE, WAIT_ENQUEUE, WAIT_PART, WAIT_ISSUE, WAIT_RESULT, WAIT_CHECK, WAIT_ADMIN, WAIT_MEMBER };
 struct waiter {
     enum waiter_kind kind;
     struct peer peer;        /* ENQUEUE, PART, RESULT: whom to answer */
@@ -39,6 +40,7 @@ struct waiter {
     size_t n_reserved;
     uint64_t msg_id;         /* CHECK */
     struct admin_request *admin; /* ADMIN: a reference */
+    uint32_t lane_id;        /* MEMBER */
     bool bounce;             /* RESULT, CHECK: a DSN rides along */
     bool counted;            /* CHECK: one of s->checks_open */
     bool failed, expired;    /* RESULT, CHECK: what ends, if this ends the message */
@@ -92,6 +94,7 @@ struct shard {
     char *log_dir, *flush_dir;
 
     bool leading, stopping, failed, in_turn_end;
+    pr_mono started;
     uint64_t term;
     uint64_t last_id;
     _Atomic unsigned admission;
@@ -147,7 +150,6 @@ struct flow_entry *shard_flow_find(struct shard *s, enum mail_class class_, stru
                                    struct pr_slice domain);
 void shard_lane_up(struct shard *s, const struct lane_facts *lane);
 void shard_lane_down(struct shard *s, const struct lane_facts *lane);
-uint64_t shard_holder(struct pr_slice node, uint32_t lane);
 void shard_sched_config(const struct pr_config *c, uint64_t seed, struct sched_config *ret);
 struct sched_row shard_row(const struct fsm_row *row);
 
@@ -179,6 +181,10 @@ void shard_needs_report(struct shard *s, uint64_t msg_id);
 /* A DSN for these recipients as a command; everything it points to lives in s->turn. NULL when nobody wants one. */
 const struct cmd_enqueue *shard_make_dsn(struct shard *s, const struct qread_msg *msg, const struct mail_rcpt *const *rcpts,
                                          size_t n, bool delay);
+
+/* shard_members.c */
+void shard_member_up(struct shard *s, const struct lane_facts *lane);
+void shard_member_done(struct shard *s, const struct waiter *w, bool committed);
 
 /* shard_admin.c */
 void shard_on_admin(struct shard *s, struct admin_request *r);

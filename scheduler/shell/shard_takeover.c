@@ -142,6 +142,14 @@ static void find_leases(struct shard *s)
         }
 }
 
+static void deliverer_up(struct shard *s, const struct lane_facts *l)
+{
+    sched_lane_up(s->sched, pr_clock_now(), l->lane_id, shard_holder(pr_slice(l->node, l->node_len), l->lane), l->boot_id,
+                  l->max_jobs);
+    if (s->o.id == 0)
+        shard_member_up(s, l);
+}
+
 void shard_on_leader(void *data, uint64_t term)
 {
     struct shard *s = data;
@@ -158,8 +166,7 @@ void shard_on_leader(void *data, uint64_t term)
     it = 0;
     for (struct lane_facts *l; (l = pr_map_next(&s->lanes, &it, NULL)) != NULL;)
         if (l->role == WIRE_ROLE_DELIVERER)
-            sched_lane_up(s->sched, now, l->lane_id, shard_holder(pr_slice(l->node, l->node_len), l->lane), l->boot_id,
-                          l->max_jobs);
+            deliverer_up(s, l);
     pr_metric_set(s->o.metrics, SM_RAFT_IS_LEADER, s->o.id, 0, 0, 1);
     pr_metric_set(s->o.metrics, SM_RAFT_HAS_LEADER, s->o.id, 0, 0, 1);
     pr_metric_inc1(s->o.metrics, SM_RAFT_LEADER_CHANGES, s->o.id);
@@ -195,8 +202,7 @@ void shard_lane_up(struct shard *s, const struct lane_facts *lane)
     struct lane_facts *old = pr_map_put(&s->lanes, lane->lane_id, pr_memdup(lane, sizeof *lane));
     pr_assert(old == NULL);
     if (s->leading && lane->role == WIRE_ROLE_DELIVERER)
-        sched_lane_up(s->sched, pr_clock_now(), lane->lane_id, shard_holder(pr_slice(lane->node, lane->node_len), lane->lane),
-                      lane->boot_id, lane->max_jobs);
+        deliverer_up(s, lane);
 }
 
 void shard_lane_down(struct shard *s, const struct lane_facts *lane)
