@@ -16,7 +16,7 @@ enum { HELLO_MS = 100, HEARTBEAT_MS = 1000, SILENCE_MS = 4000, BATCH = 256, NODE
 
 static void on_message(void *data, struct pr_bus *bus, struct pr_bus_msg *msg);
 
-void link_send(struct dlv_worker *w, bool bulk, const struct wire_msg *m)
+static bool try_send(struct dlv_worker *w, bool bulk, const struct wire_msg *m)
 {
     struct pr_bus *bus = bulk ? w->bulk : w->control;
     pr_buf_clear(&w->header);
@@ -26,9 +26,15 @@ void link_send(struct dlv_worker *w, bool bulk, const struct wire_msg *m)
         /* What is repeated anyway does not matter, and bulk carries nothing else: it may connect later than control. */
         if (w->registered && !bulk && m->type != WIRE_RESULT)
             w->link_broken = true;
-        return;
+        return false;
     }
     pr_metric_inc2(w->node->metrics, DM_BUS_MESSAGES, 1, m->type);
+    return true;
+}
+
+void link_send(struct dlv_worker *w, bool bulk, const struct wire_msg *m)
+{
+    (void)try_send(w, bulk, m);
 }
 
 /* --- sessions --- */
@@ -105,17 +111,16 @@ static void new_session(struct dlv_worker *w, pr_mono now)
         w->link_broken = true; /* once more at the next tick */
 }
 
-static void say_hello(struct dlv_worker *w)
+static bool say_hello(struct dlv_worker *w, bool bulk)
 {
-    struct wire_msg m = {.type = WIRE_HELLO,
-                         .hello = {.role = WIRE_ROLE_DELIVERER,
-                                   .node_id = pr_slice_str(w->node->node_id),
-                                   .boot_id = w->node->boot_id,
-                                   .lane = w->index,
-                                   .max_jobs = w->set->lane.jobs_max}};
-    link_send(w, false, &m);
-    m.hello.bulk = true;
-    link_send(w, true, &m);
+    const struct wire_msg m = {.type = WIRE_HELLO,
+                               .hello = {.role = WIRE_ROLE_DELIVERER,
+                                         .node_id = pr_slice_str(w->node->node_id),
+                                         .boot_id = w->node->boot_id,
+                                         .lane = w->index,
+                                         .bulk = bulk,
+                                         .max_jobs = w->set->lane.jobs_max}};
+    return try_send(w, bulk, &m);
 }
 
 void link_tick(struct dlv_worker *w, pr_mono now)
@@ -129,16 +134,17 @@ void link_tick(struct dlv_worker *w, pr_mono now)
         new_session(w, now);
     if (!w->registered && now.ms >= w->next_hello.ms) {
         w->next_hello = pr_mono_add(now, HELLO_MS);
-        say_hello(w);
+        (void)say_hello(w, false);
     }
     if (now.ms >= w->next_heartbeat.ms) {
         w->next_heartbeat = pr_mono_add(now, HEARTBEAT_MS);
         w->last_beat = now;
-        if (w->registered) {
+        if (w->registered)
             link_send(w, false, &beat);
-            link_send(w, true, &beat);
-        }
     }
+    /* The bulk socket counts once its lane is known, and may connect later: its heartbeat is HELLO. */
+    if (w->registered && now.ms >= w->next_bulk_hello.ms)
+        w->next_bulk_hello = pr_mono_add(now, say_hello(w, true) ? HEARTBEAT_MS : HELLO_MS);
 }
 
 /* --- what comes in --- */
@@ -152,7 +158,7 @@ static void on_hello_ok(struct dlv_worker *w, const struct wire_hello_ok *h, pr_
     }
     if (!w->registered) {
         w->node_boot = h->boot_id;
-        w->last_beat = w->next_heartbeat = now;
+        w->last_beat = w->next_heartbeat = w->next_bulk_hello = now;
         set_registered(w, true);
         pr_info(w->node->log, EV_LANE_UP, PR_U("lane", w->index), PR_U("session", w->session));
     }

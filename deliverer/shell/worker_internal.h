@@ -134,7 +134,7 @@ struct dlv_worker {
     bool registered;       /* HELLO_OK is in */
     bool link_broken;      /* a message was lost: begin anew */
     uint64_t node_boot;    /* of the scheduler */
-    pr_mono heard, next_hello, next_heartbeat, last_beat;
+    pr_mono heard, next_hello, next_bulk_hello, next_heartbeat, last_beat;
     uint64_t owed;         /* bit per shard: its inventory */
     /* stopping */
     bool stopping, closing, resolver_open;
