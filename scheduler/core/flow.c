@@ -21,15 +21,17 @@ struct flow *flow_new(struct sched *s, const struct sched_flow_spec *spec)
     f->id = spec->flow;
     f->class_ = (uint8_t)spec->class_;
     f->window = (uint16_t)s->cfg.window_min;
-    f->rows = (int64_t)spec->rows;
     f->cold = spec->cold;
+    f->counted = !spec->cold;
     f->head_due = spec->cold ? 0 : UINT64_MAX;
     f->drain_start = s->now.mono;
     pr_list_init(&f->ring);
     pr_list_init(&f->loaded);
     pr_list_init(&f->of_dest);
     pr_timer_init(&f->timer);
-    s->rows += f->rows;
+    pr_list_init(&f->count_link);
+    if (!f->counted)
+        pr_list_push_back(&s->uncounted, &f->count_link);
     s->n_cold += spec->cold;
     void *before = pr_map_put(&s->flows, f->id, f);
     pr_assert(before == NULL);
@@ -40,6 +42,9 @@ void flow_free(struct sched *s, struct flow *f)
 {
     flush_end(f);
     pr_timerq_cancel(&s->due, &f->timer);
+    if (s->uncounted.next == &f->count_link)
+        s->count_from = (struct sched_key){0};
+    pr_list_remove(&f->count_link);
     s->n_cold -= f->cold;
     s->rows -= f->rows;
     pr_free(f);
@@ -109,15 +114,15 @@ static bool unread_due(const struct sched *s, const struct flow *f)
     return !f->cold && f->head_due <= s->now.wall.ms;
 }
 
-/* What is ready in memory, and a guess at what is due on disk: what lies there, but not more than one window can be. */
+/* What is ready in memory, and a guess at what is due on disk: all that lies there, but not more than a window can be. */
 static uint32_t backlog_of(const struct sched *s, const struct flow *f)
 {
-    uint32_t n = f->ring_n;
-    if (unread_due(s, f) || f->flush != NULL) {
-        int64_t there = f->rows - (int64_t)f->jobs;
-        n += (uint32_t)(there < 1 ? 1 : there > SCHED_SCAN_MAX ? SCHED_SCAN_MAX : there);
-    }
-    return n;
+    uint64_t there = f->more ? SCHED_SCAN_MAX : 1;
+    if (!unread_due(s, f) && f->flush == NULL)
+        return f->ring_n;
+    if (f->counted)
+        there = f->rows > f->jobs ? f->rows - f->jobs : 1;
+    return f->ring_n + (uint32_t)(there < SCHED_SCAN_MAX ? there : SCHED_SCAN_MAX);
 }
 
 static uint64_t work_due(const struct sched *s, const struct flow *f)
@@ -220,6 +225,7 @@ static bool read_due(struct sched *s, struct flow *f, size_t limit, bool evict)
         f->cursor = key_after(row->key);
     }
     f->head_due = end.next_due_ms;
+    f->more = end.n == limit && end.next_due_ms <= scan.until_due_ms;
     return true;
 }
 

@@ -28,9 +28,10 @@ enum {
     SCHED_TICK_MS = 1000,          /* the wall clock may jump: look at least so often */
     SCHED_BRAKE_AFTER = 8,         /* site failures in a row */
     SCHED_BRAKE_FIRST_MS = 1000, SCHED_BRAKE_LAST_MS = 16000,
-    SCHED_ABORTED_AT_ONCE = 3,     /* attempts after which an aborted one waits as long as a failed one */
+    SCHED_ABORTED_MS = 1000,       /* an attempt that never came to the point of doubt is made again after this */
     SCHED_TICK_FLOWS = 128, SCHED_TICK_WAITING = 256, SCHED_STEP_WAITING = 32, SCHED_STEP_DESTS = 1024,
     SCHED_LOAD_SCANS = 8,
+    SCHED_COUNT_SCANS = 4, SCHED_COUNT_MS = 5, /* background counting: so many scans, then so long a pause */
     SCHED_NAME_MAX = 512,
 };
 
@@ -71,10 +72,12 @@ struct flow {
     uint32_t id;
     uint8_t class_;
     bool in_heap, cold;
+    bool counted;         /* rows is exact; until then rows that will be counted are left out */
+    bool more;            /* the last scan stopped amid rows that are due */
     uint16_t window;
     uint16_t ring_n;
     uint32_t jobs;        /* in memory, any state */
-    int64_t rows;         /* relative to what is not counted yet */
+    uint64_t rows;
     struct queue *queue;
     struct pr_list ring;  /* ready jobs in key order */
     struct sched_key cursor;
@@ -83,6 +86,7 @@ struct flow {
     struct flow *child, *next, *prev; /* pairing heap */
     uint64_t heap_due;
     struct pr_list of_dest;
+    struct pr_list count_link; /* until counted */
     struct pr_list loaded; /* of its destination, while ring_n > 0 */
     struct flush *flush;
     uint32_t backlog;     /* counted in the destination */
@@ -125,7 +129,7 @@ struct dest {
     struct pr_list dirty, quiet, idle, waiting; /* waiting: for capacity or its next turn */
     struct pr_list loaded;   /* flows with ready jobs */
     struct pr_list flows;
-    int64_t rows;
+    uint64_t rows;
     uint32_t site_failures;
     unsigned brake_level;
     pr_mono brake_until;
@@ -192,8 +196,11 @@ struct sched {
     struct pr_list dirty, quiet, idle, waiting, again, blocked, refused, quarantined;
     pr_mono check_at;
     bool checking;
-    int64_t rows;
+    uint64_t rows;
     size_t n_cold;
+    struct pr_list uncounted;    /* the first is being counted */
+    struct sched_key count_from; /* rows of the first before this are counted */
+    pr_mono count_at;
     struct sched_row scan_rows[SCHED_SCAN_MAX];
     uint64_t n_issued, n_returned, n_released, n_evicted, n_unknown;
 };
@@ -307,6 +314,11 @@ void refused_wake(struct sched *s);
 void credit_update(struct sched *s, struct credit *c);
 void credit_block(struct sched *s, struct lane *l, struct dest *d);
 void credits_unblock(struct sched *s);
+
+/* count.c */
+/* A row came (by 1) or went (by -1). */
+void count_row(struct sched *s, struct flow *f, const struct sched_key *key, int by);
+void count_step(struct sched *s);
 
 /* flush.c */
 /* 0 when the row is not in the pass: filed after its start. */

@@ -170,7 +170,6 @@ static void inventory_item(struct sched *s, struct lane *l, const struct sched_i
     bool known = j != NULL && j->attempt_id == item->ref.attempt_id && j->lane == l;
     if (known && j->state == SCHED_HELD) {
         j->connection = l->connection;
-        j->boot_id = l->boot_id;
         job_move(s, j, SCHED_INFLIGHT, l);
     } else if (!known && !item->done) {
         s->act->cancel(s->data, l->connection, &item->ref);

@@ -1,10 +1,18 @@
 /* Looking in: counts for metrics, listings for the operator, the invariants for tests. */
 #include "scheduler/core/internal.h"
 
+static size_t length(const struct pr_list *l)
+{
+    size_t n = 0;
+    for (const struct pr_list *it = l->next; it != l; it = it->next)
+        n++;
+    return n;
+}
+
 void sched_stats(const struct sched *s, struct sched_stats *ret)
 {
     *ret = (struct sched_stats){
-        .rows = s->rows < 0 ? 0 : (uint64_t)s->rows,
+        .rows = s->rows,
         .flows = pr_map_count(&s->flows),
         .destinations = s->live_dests,
         .lanes = pr_map_count(&s->lanes_by_id),
@@ -15,6 +23,7 @@ void sched_stats(const struct sched *s, struct sched_stats *ret)
         .committing = s->count[SCHED_COMMITTING],
         .quarantined = s->count[SCHED_QUARANTINED],
         .cold = s->n_cold,
+        .uncounted = length(&s->uncounted),
         .issued = s->n_issued,
         .returned = s->n_returned,
         .released = s->n_released,
@@ -28,7 +37,7 @@ static void describe(const struct dest *d, struct sched_dest_info *ret)
     struct pr_list *it, *tmp;
     *ret = (struct sched_dest_info){
         .ref = d->ref,
-        .rows = d->rows < 0 ? 0 : (uint64_t)d->rows,
+        .rows = d->rows,
         .backlog = d->backlog,
         .inflight = d->active,
         .held = d->held,
@@ -126,7 +135,7 @@ static void check_dest(const struct dest *d)
     struct pr_list *it, *tmp;
     uint64_t avail = 0, backlog = 0;
     size_t ready = 0, flows = 0, in_heap = 0, heaps = 0;
-    int64_t rows = 0;
+    uint64_t rows = 0;
     pr_list_foreach(it, tmp, (struct pr_list *)(uintptr_t)&d->credits) {
         const struct credit *c = pr_list_entry(it, struct credit, of_dest);
         pr_assert(c->counted > 0 && c->dest == d && c->lane->connection != 0);
@@ -191,7 +200,7 @@ void sched_check_invariants(const struct sched *s)
 {
     struct sums sums = {{0}, 0};
     size_t it = 0, flow_jobs = 0;
-    int64_t rows = 0;
+    uint64_t rows = 0;
     const struct flow *f;
     while ((f = pr_map_next(&s->flows, &it, NULL)) != NULL) {
         check_flow(s, f, &sums);

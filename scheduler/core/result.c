@@ -18,8 +18,8 @@ static void decide(const struct sched *s, const struct sched_result *r, uint32_t
                    struct sched_decision *ret)
 {
     uint64_t delay = retry_delay(s, r->ref.msg_id, r->ref.group, attempts_made);
-    if (r->aborted && attempts_made <= SCHED_ABORTED_AT_ONCE)
-        delay = 0;
+    if (r->aborted)
+        delay = SCHED_ABORTED_MS;
     ret->expire = r->pending_left && r->expiry.ms != 0 && s->now.wall.ms >= r->expiry.ms;
     ret->next_due_ms = pr_wall_add(s->now.wall, delay).ms;
 }
@@ -35,13 +35,16 @@ int sched_result(struct sched *s, struct pr_now now, const struct sched_result *
     struct lane *l = known && j->lane != NULL ? j->lane : pr_map_get(&s->lanes_by_id, result->lane);
     if (known && j->state == SCHED_COMMITTING) {
         rc = PR_EEXIST;
+    } else if (known && j->state == SCHED_HELD && result->aborted && j->boot_id != l->boot_id) {
+        rc = PR_ECLOSED;
+        job_release(s, j, true);
     } else if (known && l != NULL) {
         struct flow *f = j->flow;
         struct dest *d = f->queue->dest;
         *ret_decision = (struct sched_decision){.current = true};
         decide(s, result, j->attempt + 1, ret_decision);
         job_move(s, j, SCHED_COMMITTING, l);
-        dest_result(s, d, result->site_failure);
+        dest_result(s, d, result->site_failure || result->aborted);
         flow_update(s, f);
         dispatch(s, d);
     } else {

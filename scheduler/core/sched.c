@@ -57,6 +57,8 @@ static void state_init(struct sched *s)
     pr_list_init(&s->blocked);
     pr_list_init(&s->refused);
     pr_list_init(&s->quarantined);
+    pr_list_init(&s->uncounted);
+    s->count_from = (struct sched_key){0};
     memset(s->count, 0, sizeof s->count);
     s->active = s->n_cold = 0;
     s->rows = 0;
@@ -128,7 +130,7 @@ void sched_start(struct sched *s, struct pr_now now, uint64_t term)
     s->attempt_seq = 0;
     pr_timerq_init(&s->due, now.wall.ms);
     pr_timerq_init(&s->mono, now.mono.ms);
-    s->check_at = now.mono;
+    s->check_at = s->count_at = now.mono;
 }
 
 void sched_stop(struct sched *s)
@@ -184,20 +186,6 @@ void sched_flow_added(struct sched *s, struct pr_now now, const struct sched_flo
     step_end(s);
 }
 
-static void count_rows(struct sched *s, struct flow *f, int64_t by)
-{
-    f->rows += by;
-    f->queue->dest->rows += by;
-    s->rows += by;
-}
-
-void sched_flow_counted(struct sched *s, uint32_t flow, uint64_t rows)
-{
-    struct flow *f = flow_find(s, flow);
-    if (f != NULL)
-        count_rows(s, f, (int64_t)rows);
-}
-
 void sched_flow_moved(struct sched *s, struct pr_now now, uint32_t flow, struct pr_slice tenant,
                       struct pr_slice destination)
 {
@@ -244,7 +232,7 @@ void sched_row_filed(struct sched *s, struct pr_now now, const struct sched_row 
     struct flow *f = flow_find(s, row->flow);
     pr_assert(f != NULL);
     struct job *j = job_find(s, row->key.msg_id, row->key.group);
-    count_rows(s, f, 1);
+    count_row(s, f, &row->key, 1);
     if (j != NULL && (j->flow != f || key_cmp(&j->key, &row->key) != 0)) {
         job_drop(s, j); /* there is one row per group: the old one is gone */
         j = NULL;
@@ -266,7 +254,7 @@ void sched_row_gone(struct sched *s, struct pr_now now, uint32_t flow, const str
     struct flow *f = flow_find(s, flow);
     struct job *j = job_find(s, key->msg_id, key->group);
     if (f != NULL)
-        count_rows(s, f, -1);
+        count_row(s, f, key, -1);
     if (j != NULL && j->flow == f && key_cmp(&j->key, key) == 0)
         job_drop(s, j);
     step_end(s);
@@ -303,6 +291,7 @@ void sched_tick(struct sched *s, struct pr_now now)
         dispatch_waiting(s, &s->again, SCHED_TICK_WAITING);
         dispatch_waiting(s, &s->waiting, SCHED_TICK_WAITING);
         demand_quiet(s);
+        count_step(s);
         check(s);
     }
     step_end(s);
@@ -340,5 +329,7 @@ pr_mono sched_deadline(const struct sched *s)
         t = earlier(t, pr_list_entry(s->quiet.next, struct dest, quiet)->quiet_since.ms + SCHED_QUIET_MS);
     if (!s->checking)
         t = earlier(t, s->check_at.ms);
+    if (!pr_list_empty(&s->uncounted))
+        t = earlier(t, s->count_at.ms);
     return (pr_mono){t};
 }

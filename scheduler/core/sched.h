@@ -134,13 +134,10 @@ struct sched_flow_spec {
     struct pr_slice pool;
     struct pr_slice destination; /* from the routes: the routing domain or the next hop's text */
     uint32_t weight;             /* of the tenant, 0 for 1 */
-    bool cold;                   /* rows may exist already */
-    uint64_t rows;               /* how many, if known; else 0 and later sched_flow_counted */
+    bool cold;                   /* rows may exist already: they are looked at and counted in the background */
 };
 /* Once per flow id. */
 void sched_flow_added(struct sched *s, struct pr_now now, const struct sched_flow_spec *spec);
-/* Adds to the count of rows that existed before the flow was added (found by a scan of a snapshot). For listings. */
-void sched_flow_counted(struct sched *s, uint32_t flow, uint64_t rows);
 /* The route changed: same flow, other destination. */
 void sched_flow_moved(struct sched *s, struct pr_now now, uint32_t flow, struct pr_slice tenant,
                       struct pr_slice destination);
@@ -216,7 +213,9 @@ struct sched_decision {
     uint64_t next_due_ms; /* for the new row, if any recipient stays pending: jitter is in it */
 };
 /* 0: propose the result with *ret_decision; afterwards sched_result_done (and the effects: row_gone, row_filed).
- * PR_EEXIST: a result of this attempt is being committed already: drop this copy, the acknowledgement is on its way. */
+ * PR_EEXIST: a result of this attempt is being committed already: drop this copy, the acknowledgement is on its way.
+ * PR_ECLOSED: the process that had the job died before it began to send (so says the journal of its successor): the job
+ * counts as lost once and is ready again, or in quarantine; nothing is to be committed, acknowledge. */
 PR_MUST_USE int sched_result(struct sched *s, struct pr_now now, const struct sched_result *result,
                              struct sched_decision *ret_decision);
 /* After the effects: where apply took the attempt as current, sched_row_gone for the row that was under way and
@@ -246,7 +245,7 @@ struct sched_stats {
     size_t flows, destinations, lanes;
     size_t ready;   /* in memory, could go now */
     size_t issuing, inflight, held, committing, quarantined;
-    size_t cold;    /* flows not read yet since takeover */
+    size_t cold, uncounted; /* flows not read yet, not counted yet since takeover */
     uint64_t issued, returned, released, evicted, unknown_results; /* since sched_start */
 };
 void sched_stats(const struct sched *s, struct sched_stats *ret);

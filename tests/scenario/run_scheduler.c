@@ -299,8 +299,7 @@ static void ev_flow(struct run *r)
                                    .class_ = MAIL_CLASS_NORMAL,
                                    .pool = PR_SLICE_LIT("default"),
                                    .destination = text_or(r, "dest", "a.example"),
-                                   .cold = flag(r, "cold"),
-                                   .rows = num_or(r, "rows", 0)};
+                                   .cold = flag(r, "cold")};
     struct pr_slice class_ = text_or(r, "class", "normal");
     if (pr_slice_eq_str(class_, "transactional"))
         spec.class_ = MAIL_CLASS_TRANSACTIONAL;
@@ -408,8 +407,9 @@ static void ev_result(struct run *r)
                                   .site_failure = flag(r, "site"),
                                   .expiry = {word(r, "expiry").ptr == NULL ? 0 : at(num(r, "expiry"))}};
     struct sched_decision d;
-    if (sched_result(r->sched, r->now, &result, &d) != 0)
-        say(r, "drop");
+    int rc = sched_result(r->sched, r->now, &result, &d);
+    if (rc != 0)
+        say(r, rc == PR_EEXIST ? "drop" : "acknowledge");
     else if (!result.pending_left)
         say(r, "commit current=%d", d.current);
     else if (d.expire)

@@ -304,12 +304,8 @@ static void take_over(struct world *w)
     for (uint32_t flow = 1; flow <= 2 * DESTS; flow++) {
         static const enum mail_class classes[] = {MAIL_CLASS_NORMAL, MAIL_CLASS_TRANSACTIONAL, MAIL_CLASS_BULK};
         unsigned d = (flow - 1) % DESTS;
-        uint64_t rows = 0;
-        for (size_t i = 0; i < w->n_msgs; i++)
-            rows += stored(&w->msgs[i]) && w->msgs[i].row.flow == flow;
         struct sched_flow_spec spec = {.flow = flow, .tenant = PR_SLICE_LIT("t"), .class_ = classes[flow % 3],
-                                       .pool = PR_SLICE_LIT("p"), .destination = dest_name(w, d), .cold = true,
-                                       .rows = rows};
+                                       .pool = PR_SLICE_LIT("p"), .destination = dest_name(w, d), .cold = true};
         sched_flow_added(w->sched, core_now(w), &spec);
     }
     for (size_t i = 0; i < w->n_msgs; i++) {
@@ -397,7 +393,10 @@ static void node_result(struct world *w, const struct net_msg *m)
     struct sched_result r = {.ref = m->ref, .lane = w->lanes[m->lane].connection, .pending_left = !m->flag,
                              .aborted = m->aborted, .site_failure = m->site};
     struct sched_decision d;
-    if (sched_result(w->sched, core_now(w), &r, &d) != 0)
+    int rc = sched_result(w->sched, core_now(w), &r, &d);
+    if (rc == PR_ECLOSED)
+        net_send(w, NET_RESULT_ACK, false, m->lane)->ref = m->ref;
+    if (rc != 0)
         return;
     struct cmd *c = log_add(w, CMD_RESULT);
     c->ref = m->ref;
