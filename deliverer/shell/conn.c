@@ -157,6 +157,16 @@ static void start_job(struct conn *c, struct job *job)
     step(c, &ev);
 }
 
+/* The connection has carried as many mails as it may. */
+static void say_goodbye(struct conn *c)
+{
+    struct dlv_client_event ev = {.type = DLV_EV_QUIT};
+    if (c->core.state == DLV_CONN_CLOSING)
+        return;
+    dlv_lane_closing(c->w->lane, &c->core);
+    step(c, &ev);
+}
+
 /* More mails while the client takes them. */
 static void feed(struct conn *c)
 {
@@ -167,10 +177,13 @@ static void feed(struct conn *c)
             break;
         start_job(c, job_of(core));
     }
-    if (c->client != NULL && dlv_client_idle(c->client)) {
+    if (c->client == NULL || !dlv_client_idle(c->client))
+        return;
+    if (dlv_client_can_take(c->client))
         dlv_lane_idle(w->lane, &c->core, pr_clock_now().mono);
-        worker_touch(w);
-    }
+    else
+        say_goodbye(c);
+    worker_touch(w);
 }
 
 void conn_event(struct conn *c, const struct dlv_client_event *ev)
