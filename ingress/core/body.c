@@ -188,10 +188,26 @@ void ing_body_lost(struct ing_session *s, enum ing_refusal_id why)
     discard(s);
 }
 
+/* Content that begins with white space would continue our trace field: an empty line keeps them apart. */
+static void separate(struct ing_tx *tx, size_t before)
+{
+    struct pr_buf *b = &tx->chunk;
+    if (tx->begun || b->len == before)
+        return;
+    tx->begun = true;
+    if (b->ptr[before] != ' ' && b->ptr[before] != '\t')
+        return;
+    (void)pr_buf_reserve(b, 2);
+    memmove(b->ptr + before + 2, b->ptr + before, b->len - before);
+    memcpy(b->ptr + before, "\r\n", 2);
+    b->len += 2;
+}
+
 /* After some octets were decoded to the chunk from `before` on. */
 static void inspect(struct ing_session *s, size_t before, size_t used)
 {
     struct ing_tx *tx = s->tx;
+    separate(tx, before);
     struct pr_slice fresh = pr_slice(tx->chunk.ptr + before, tx->chunk.len - before);
     s->rate_last = s->now.mono;
     s->rate_bytes += used;

@@ -73,6 +73,7 @@ struct ing_tx {
 
     bool open;              /* spool_open succeeded; neither abort nor the answer to commit came */
     bool spool_full;        /* spool_append said: no more for now */
+    bool begun;             /* the first octet of content has come */
     bool discard;           /* refused at its end: read and forgotten */
     enum ing_refusal_id lost; /* the spool's share of the reasons for that */
     struct pr_buf chunk;    /* on its way to the spool; scratch when discarding */

@@ -69,11 +69,19 @@ def test_body_is_byte_exact(shared, session, fresh):
 
 
 @pytest.mark.parametrize("content", [b"", b"\r\n", b"no header at all\r\n", b"\r\nbody only\r\n", b"Subject: x\r\n", b": odd\r\n\r\nx\r\n",
-                                     b"Subject: x\r\n\r\n", b" starts folded\r\n\r\nx\r\n"])
+                                     b"Subject: x\r\n\r\n"])
 def test_odd_messages(shared, session, fresh, content):
     session.message("s@src.example", fresh, content)
     _, rest = received(shared.sink.one(fresh))
     assert rest == content
+
+
+def test_content_cannot_continue_our_field(shared, session, fresh):
+    """A first line that begins with white space is kept apart from our Received field by an empty line."""
+    content = b" id forged; never\r\n\r\nx\r\n"
+    session.message("s@src.example", fresh, content)
+    line, rest = received(shared.sink.one(fresh))
+    assert rest == b"\r\n" + content and "forged" not in line
 
 
 def test_eight_bit_without_8bitmime(shared, session, fresh):
