@@ -189,7 +189,8 @@ static void send_jobs(struct shard *s, const struct lane_facts *lane, struct wir
 {
     struct bus_out *o = pr_new(struct bus_out);
     for (size_t i = 0; i < n; i++)
-        jobs[i].body.ptr = payload->ptr + at[i];
+        if (jobs[i].body.len > 0)
+            jobs[i].body.ptr = payload->ptr + at[i];
     struct wire_msg m = {.type = WIRE_JOB, .jobs = {s->o.id, s->term, jobs, n}};
     o->to = lane->control;
     o->payload = *payload;
