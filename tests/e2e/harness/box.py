@@ -42,6 +42,13 @@ def sanitizer_env(directory, name):
     return env
 
 
+class Plain(yaml.SafeDumper):
+    """No anchors: our configuration refuses them."""
+
+    def ignore_aliases(self, data):
+        return True
+
+
 def merge(base, over):
     """over's maps merge into base's; lists and scalars replace; None removes."""
     out = copy.deepcopy(base)
@@ -155,7 +162,7 @@ class Box:
     def write_config(self, extra=None):
         config = merge(merge(self.base(), self.overrides), extra)
         with open(self.config_path, "w", encoding="utf-8") as f:
-            yaml.safe_dump(config, f, sort_keys=False, allow_unicode=True)
+            yaml.dump(config, f, Plain, sort_keys=False, allow_unicode=True)
         self.config = config
         return config
 
