@@ -43,6 +43,12 @@ static bool on_group(void *data, const struct qread_group *found)
     x->rc = qread_group_decode(&g, x->arena, &m);
     if (x->rc != 0)
         return false;
+    /* What the attempts left behind is borrowed from the scan. */
+    for (size_t i = 0; i < m.n_rcpts; i++) {
+        m.rcpts[i].enhanced = pr_arena_dup(x->arena, m.rcpts[i].enhanced);
+        m.rcpts[i].diagnostic = pr_arena_dup(x->arena, m.rcpts[i].diagnostic);
+        m.rcpts[i].remote = pr_arena_dup(x->arena, m.rcpts[i].remote);
+    }
     if (row->n_groups == x->cap) {
         struct mail_group *bigger = pr_arena_alloc(x->arena, (x->cap == 0 ? 4 : x->cap * 2) * sizeof *bigger);
         if (x->cap > 0)
