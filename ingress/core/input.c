@@ -53,7 +53,13 @@ static void run_command(struct ing_session *s, struct pr_slice line)
         ing_refuse_and_close(s, ing_stage_of(s), ING_R_FOREIGN, ING_CLOSE_REFUSED);
         return;
     }
-    if (!acceptable(s, line)) {
+    bool good = acceptable(s, line);
+    if (!good && s->verb == MAIL_VERB_BDAT) {
+        /* What follows is content of a length that we do not know. */
+        ing_refuse_and_close(s, ING_AT_DATA, ING_R_BAD_BDAT_SIZE, ING_CLOSE_REFUSED);
+        return;
+    }
+    if (!good) {
         ing_refuse(s, ing_stage_of(s), ING_R_BAD_BYTES, pr_slice("", 0));
         return;
     }
