@@ -1,4 +1,6 @@
 """CHUNKING and BINARYMIME (RFC 3030): sizes are exact, chunk boundaries carry no meaning."""
+import time
+
 import pytest
 
 from harness.smtp import Closed, mail
@@ -52,20 +54,20 @@ def test_sizes_that_do_not_parse(shared, size):
     assert not shared.sink.all("badsize@dest.example")
 
 
-@pytest.mark.parametrize("argument", [b"5 FIRST", b"5 LAST X", b"5 LASTX"])
-def test_arguments_that_do_not_parse(shared, argument):
-    with shared.smtp() as c:
-        c.envelope("s@src.example", "badarg@dest.example")
-        c.send(b"BDAT " + argument + b"\r\n")
-        assert c.reply().code in (500, 501)
+@pytest.mark.parametrize("argument", [b"6 FIRST", b"6 LAST X", b"6 LASTX"])
+def test_arguments_that_do_not_parse(session, argument):
+    """The size is known, so the chunk is swallowed and the session goes on."""
+    session.envelope("s@src.example", "badarg@dest.example")
+    session.send(b"BDAT " + argument + b"\r\nQUIT\r\n")
+    assert session.reply().code in (500, 501)
+    session.expect("NOOP", 250)
 
 
 def test_refused_chunk_is_swallowed_exactly(session):
     data = b"MAIL FROM:<evil@src.example>\r\nQUIT\r\n"
     assert chunk(session, data) == 503
     session.expect("MAIL FROM:<s@src.example>", 250)
-    assert chunk(session, data, True) == 503
-    session.expect("RCPT TO:<a@dest.example>", 250)
+    assert chunk(session, data, True).code in (503, 554)
     session.expect("RSET", 250)
     assert chunk(session, data).code == 503
     assert session.alive()
@@ -108,19 +110,15 @@ def test_chunks_obey_the_size_limit(shared, session, fresh):
 
 
 def test_one_huge_chunk(shared):
-    """A size beyond any limit: refused without reading it all."""
+    """A size beyond any limit: refused, and the connection ends however much comes."""
     with shared.smtp() as c:
         c.envelope("s@src.example", "huge@dest.example")
         c.send(b"BDAT 9223372036854775807 LAST\r\n")
-        got = 0
-        try:
-            assert c.reply() == 552
-            while got < 64 << 20:
+        assert c.reply() == 552
+        end = time.monotonic() + 20
+        with pytest.raises((ConnectionError, BrokenPipeError)):
+            while time.monotonic() < end:
                 c.send(b"x" * 65536)
-                got += 65536
-        except (ConnectionError, BrokenPipeError):
-            pass
-        assert got < 64 << 20, "swallows without end"
 
 
 def test_ten_thousand_chunks_are_cheap(shared, session, fresh):
@@ -151,23 +149,21 @@ def test_starttls_inside_a_chunk_is_data(shared, session, fresh):
     assert shared.sink.one(fresh).content.endswith(text)
 
 
-def test_binarymime(shared, session, fresh):
+def test_binarymime(shared, session, mx, domain):
     """BINARYMIME goes by BDAT only; without it a bare newline in a chunk is refused like in DATA."""
+    s = mx(shared, extensions=["8BITMIME", "CHUNKING", "BINARYMIME"])
+    shared.dns.mx(domain, (10, f"m.{domain}", "127.0.0.3"))
     session.expect("MAIL FROM:<s@src.example> BODY=BINARYMIME", 250)
-    session.expect(f"RCPT TO:<{fresh}>", 250)
+    session.expect(f"RCPT TO:<u@{domain}>", 250)
     assert session.cmd("DATA").code in (501, 503, 554)
     session.expect("RSET", 250)
 
-    shared.sink.extensions.append("BINARYMIME")
-    try:
-        data = mail(body="") + bytes(range(256)) * 4
-        session.expect("MAIL FROM:<s@src.example> BODY=BINARYMIME", 250)
-        session.expect(f"RCPT TO:<{fresh}>", 250)
-        assert chunk(session, data, True) == 250
-        t = shared.sink.one(fresh)
-        assert t.content.endswith(data) and t.chunks and t.sender_params.get("BODY", "").upper() == "BINARYMIME"
-    finally:
-        shared.sink.extensions.remove("BINARYMIME")
+    data = mail(body="") + bytes(range(256)) * 4
+    session.expect("MAIL FROM:<s@src.example> BODY=BINARYMIME", 250)
+    session.expect(f"RCPT TO:<u@{domain}>", 250)
+    assert chunk(session, data, True) == 250
+    t = s.one(f"u@{domain}")
+    assert t.content.endswith(data) and t.chunks and t.sender_params.get("BODY", "").upper() == "BINARYMIME"
 
     session.expect("MAIL FROM:<s@src.example>", 250)
     session.expect("RCPT TO:<barebdat@dest.example>", 250)

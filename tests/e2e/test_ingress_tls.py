@@ -133,6 +133,7 @@ def test_handshake_has_a_deadline(secure):
     c.close()
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 def test_old_versions_are_refused(secure):
     context = insecure()
     context.minimum_version = ssl.TLSVersion.TLSv1
