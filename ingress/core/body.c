@@ -317,11 +317,8 @@ void ing_body_skip(struct ing_session *s)
     s->swallowed += n;
     s->rate_last = s->now.mono;
     s->rate_bytes += n;
-    if (s->chunk_left > 0)
-        return;
-    ing_refuse(s, ING_AT_DATA, s->skip_refusal, pr_slice("", 0));
-    if (!s->closing)
-        ing_move(s, s->helo.len > 0 ? ING_READY : ING_START, "skipped");
+    if (s->chunk_left == 0)
+        ing_move(s, s->skip_return, "skipped");
 }
 
 /* ---- pace ---- */

@@ -2,18 +2,34 @@
  * when the chunk is refused, so that content is never read as commands. A size that is not known ends the session. */
 #include "ingress/core/session_internal.h"
 
-/* Swallows the chunk, then refuses. Drops the message under way, so that later chunks of it get 503. */
+static enum ing_state state_after(const struct ing_session *s)
+{
+    if (s->tx != NULL)
+        return ING_MAIL;
+    return s->helo.len > 0 ? ING_READY : ING_START;
+}
+
+/* Refuses, then swallows the chunk. */
 static void refuse_chunk(struct ing_session *s, uint64_t size, enum ing_refusal_id id)
 {
-    s->skip_refusal = id;
+    s->skip_return = state_after(s);
     s->chunk_left = size;
-    ing_tx_drop(s);
     if (size > s->o->swallow_max || s->swallowed > s->o->swallow_max - size) {
         ing_refuse_and_close(s, ING_AT_DATA, id, ING_CLOSE_REFUSED);
         return;
     }
+    ing_refuse(s, ING_AT_DATA, id, pr_slice("", 0));
+    if (s->closing)
+        return;
     ing_pace_start(s);
-    ing_move(s, ING_SKIP, ing_refusals[id].reply.text);
+    ing_move(s, ING_SKIP, "refused chunk");
+}
+
+/* The same, and drops the message under way: its later chunks get 503. */
+static void refuse_message(struct ing_session *s, uint64_t size, enum ing_refusal_id id)
+{
+    ing_tx_drop(s);
+    refuse_chunk(s, size, id);
 }
 
 static bool parse(struct ing_session *s, struct pr_slice args, uint64_t *ret_size, bool *ret_last)
@@ -22,7 +38,7 @@ static bool parse(struct ing_session *s, struct pr_slice args, uint64_t *ret_siz
     if (rc == 0)
         return true;
     if (rc == PR_EINVAL)
-        refuse_chunk(s, *ret_size, ING_R_BAD_BDAT);
+        refuse_message(s, *ret_size, ING_R_BAD_BDAT);
     else
         ing_refuse_and_close(s, ING_AT_DATA, ING_R_BAD_BDAT_SIZE, ING_CLOSE_REFUSED);
     return false;
@@ -48,7 +64,7 @@ void ing_cmd_bdat(struct ing_session *s, struct pr_slice args)
     if (refusal == ING_R_NONE && ing_state(s) == ING_RCPT)
         refusal = ing_body_open(s);
     if (refusal != ING_R_NONE) {
-        refuse_chunk(s, size, refusal);
+        refuse_message(s, size, refusal);
         return;
     }
     if (ing_state(s) == ING_RCPT) {
@@ -61,7 +77,7 @@ void ing_cmd_bdat(struct ing_session *s, struct pr_slice args)
     ing_move(s, ING_CHUNK, "bdat");
 }
 
-/* Where no chunk is expected: there is no sender or no recipient. */
+/* Where no chunk is expected: there is no sender or no recipient. A sender stays, as with DATA. */
 void ing_cmd_bdat_early(struct ing_session *s, struct pr_slice args)
 {
     uint64_t size;

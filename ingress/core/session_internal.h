@@ -33,7 +33,7 @@ enum ing_state {
     ING_DATA,     /* content up to CRLF.CRLF; data timeout and rate */
     ING_BDAT,     /* between chunks; command timeout */
     ING_CHUNK,    /* octets of an accepted chunk; data timeout and rate */
-    ING_SKIP,     /* octets of a refused chunk; data timeout and rate */
+    ING_SKIP,     /* octets of a chunk that was refused; data timeout and rate */
     ING_COMMIT,   /* the spool has it all; waits for COMMITTED; commit timeout */
     ING_TLS,      /* handshake; TLS timeout */
     ING_CLOSED,
@@ -116,9 +116,8 @@ struct ing_session {
     enum mail_verb verb; /* of the command being answered */
     unsigned errors, harmless, accepted;
 
-    /* Octets of a chunk still to come, and the refusal due at its end (SKIP). */
-    uint64_t chunk_left;
-    enum ing_refusal_id skip_refusal;
+    uint64_t chunk_left;        /* octets of a chunk still to come */
+    enum ing_state skip_return; /* where a refused chunk leads */
     uint64_t swallowed; /* octets of refused chunks in this session */
 
     pr_mono until;       /* deadline of the state */
