@@ -135,13 +135,17 @@ static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
         s->eof = true;
     } else if (n < 0) {
         stream_close_handles(s);
+    } else {
+        s->discarded += (size_t)n;
+        stream_update_reading(s);
     }
 }
 
 void stream_update_reading(struct pr_stream *s)
 {
     bool handshaking = s->tls != NULL && s->tls->handshaking;
-    bool want = !s->eof && (s->phase == STREAM_ENDING || s->phase == STREAM_SENDING ||
+    bool lingers = s->phase == STREAM_ENDING || s->phase == STREAM_SENDING;
+    bool want = !s->eof && ((lingers && s->discarded < STREAM_DISCARD_MAX) ||
                             (s->phase == STREAM_OPEN && (handshaking || (!s->paused && !stream_tls_holds(s)))));
     if (want == s->reading)
         return;

@@ -9,7 +9,7 @@
 #include "common/base/list.h"
 #include "common/net/stream.h"
 
-enum { STREAM_READ_MAX = 64 * 1024 };
+enum { STREAM_READ_MAX = 64 * 1024, STREAM_DISCARD_MAX = 1024 * 1024 };
 
 /* One per loop with streams, in uv_loop_t.data; lives as long as the last of them. */
 struct stream_loop {
@@ -77,6 +77,7 @@ struct pr_stream {
     int connect_error;  /* uv_*_connect failed at once; to be reported from the loop */
     unsigned busy;      /* depth of callbacks into the owner */
     unsigned handles;   /* to be closed */
+    size_t discarded;   /* input since pr_stream_close: a peer that does not stop is left to the linger timer */
     bool reading, paused, kick;
     bool eof;           /* the peer's input has ended */
     bool write_failed;  /* output is discarded; the reading side tells how it ended */
