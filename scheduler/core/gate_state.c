@@ -111,7 +111,9 @@ static void throttle(struct gate *g, struct path *p)
 
 static void grow(struct gate *g, struct path *p)
 {
-    if (p->state == GATE_NORMAL || hold(g, p) || p->cohort_ok < p->window)
+    if (hold(g, p))
+        p->cohort_ok = 0; /* growth is earned afterwards */
+    if (p->state == GATE_NORMAL || p->cohort_ok < p->window)
         return;
     if (p->state == GATE_THROTTLED && path_open(p) <= p->window / 2)
         return; /* what is not used proves nothing */
