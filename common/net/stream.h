@@ -1,7 +1,7 @@
 /* stream.h - a byte stream over TCP or a unix socket, plain or TLS, on a uv loop.
  *
- * uv_loop_t.data of a loop with streams belongs to them (buffers that all of them share): leave it alone. The process
- * ignores SIGPIPE.
+ * uv_loop_t.data of a loop with streams belongs to them (buffers that all of them share): leave it alone. It must be
+ * NULL at first, and uv_loop_init keeps what it finds there: zero a loop before. The process ignores SIGPIPE.
  *
  * Owns: the socket, its buffers, the TLS state. Thread: that of its loop. Reentrancy: callbacks may write, pause, start
  * TLS and close; they are never called from inside a call into the stream.

@@ -25,6 +25,7 @@ static inline void on_test_tick(uv_timer_t *t)
 
 static inline void loop_start(struct test_loop *l)
 {
+    *l = (struct test_loop){0};
     assert_int_equal(uv_loop_init(&l->uv), 0);
     uv_timer_init(&l->uv, &l->tick);
     uv_timer_start(&l->tick, on_test_tick, 20, 20);
