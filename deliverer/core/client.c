@@ -60,8 +60,17 @@ static void keep_verdict(struct dlv_client *c, const struct dlv_verdict *v)
     c->verdict = kept;
 }
 
+/* A connection that ends around STARTTLS, in whatever way, is a failure of TLS: in clear it may go better. */
+static bool around_tls(const struct dlv_client *c)
+{
+    unsigned state = pr_sm_state(&c->sm);
+    return state == ST_STARTTLS || state == ST_TLS;
+}
+
 void client_fail(struct dlv_client *c, enum dlv_close_reason reason, const struct dlv_verdict *v)
 {
+    if (around_tls(c) && reason != DLV_CLOSE_ABORTED)
+        reason = DLV_CLOSE_TLS;
     c->reason = reason;
     keep_verdict(c, v);
     pr_sm_move(&c->sm, ST_CLOSED, dlv_close_reason_names[reason]);
@@ -136,7 +145,7 @@ static void on_gone(struct dlv_client *c, const struct dlv_client_event *ev)
         client_fail(c, ev->type == DLV_EV_TLS_FAILED ? DLV_CLOSE_TLS : DLV_CLOSE_LOST, &v);
         return;
     }
-    fail_silent(c, state == ST_QUIT ? DLV_CLOSE_QUIT : state == ST_TLS ? DLV_CLOSE_TLS : DLV_CLOSE_LOST, lost_texts);
+    fail_silent(c, state == ST_QUIT ? DLV_CLOSE_QUIT : DLV_CLOSE_LOST, lost_texts);
 }
 
 static void on_abort(struct dlv_client *c)
@@ -211,7 +220,7 @@ static void on_time(struct dlv_client *c)
     if (c->now.ms < c->deadline.ms)
         return;
     unsigned state = pr_sm_state(&c->sm);
-    fail_silent(c, state == ST_QUIT ? DLV_CLOSE_QUIT : state == ST_TLS ? DLV_CLOSE_TLS : DLV_CLOSE_TIMEOUT, timeout_texts);
+    fail_silent(c, state == ST_QUIT ? DLV_CLOSE_QUIT : DLV_CLOSE_TIMEOUT, timeout_texts);
 }
 
 static void dispatch(struct dlv_client *c, const struct dlv_client_event *ev)
