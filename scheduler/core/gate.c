@@ -316,7 +316,8 @@ static void request_item(struct gate *g, struct glane *l, const struct gate_want
     struct entry *e = entry_find(g, l, p);
     if (e == NULL) {
         e = entry_new(g, l, p);
-        e->acked = !g->learning; /* it may hold slots of an earlier gate */
+        /* It may hold slots of an earlier gate, if it was ever granted any. */
+        e->acked = !g->learning || (w->acked_seq == 0 && w->open == 0);
     }
     if (g->learning && !e->acked && w->open > e->slots)
         learn(g, e, w->open);

@@ -7,6 +7,7 @@
  *     ttl - margin; past that it starts no transaction, and all but those waiting for the reply to a final dot end within
  *     hold_ms;
  *   - it states `open` and acknowledges a grant (acked_seq) only when open <= the grant's slots, and never opens more;
+ *     acked_seq is 0 as long as its process was never granted anything for the path;
  *   - a grant of an epoch below the highest seen is ignored; one with a lower seq for a path than the last is ignored
  *     (within an epoch and from epoch to epoch they only grow);
  *   - when it sees a new epoch it sends its whole table, in one or more requests, the last of them or any later one marked

@@ -359,7 +359,7 @@ static void ev_want(struct run *r)
     struct pr_slice dest = text_or(r, "dest", "a.example");
     struct gate_want w = {.destination = dest, .pool = PR_SLICE_LIT("default"), .open = (uint32_t)num_or(r, "open", 0),
                           .wants = (uint32_t)num_or(r, "wants", 0),
-                          .acked_seq = flag(r, "ack") ? r->seqs[seq_slot(holder, dest)] : 0,
+                          .acked_seq = flag(r, "ack") ? r->seqs[seq_slot(holder, dest)] : flag(r, "old"),
                           .ok = (uint32_t)num_or(r, "ok", 0), .site_failures = (uint32_t)num_or(r, "failures", 0)};
     gate_request(r->gate, r->now, holder, num_or(r, "boot", 1), (uint32_t)num_or(r, "epoch", gate_epoch(r->gate)),
                  ++r->t_seq, flag(r, "full"), &w, flag(r, "nothing") ? 0 : 1);
