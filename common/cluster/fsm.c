@@ -88,11 +88,12 @@ static int load_meta(struct fsm *f)
     return err == PR_ENOTFOUND ? PR_ECORRUPT : err;
 }
 
-static int load_tokens(struct fsm *f, struct pr_slice row)
+static int load_tokens(struct fsm *f, uint64_t index, struct pr_slice row)
 {
     uint64_t ms;
     if (pr_get_le64(&row, &ms) != 0)
         return PR_ECORRUPT;
+    dedup_expire(&f->dedup, ms); /* as it was then: a token may have come again after its time */
     while (row.len > 0) {
         struct cmd_token token;
         struct pr_slice bytes;
@@ -100,18 +101,24 @@ static int load_tokens(struct fsm *f, struct pr_slice row)
         if (pr_get_bytes(&row, sizeof token.bytes, &bytes) != 0 || pr_get_le64(&row, &msg_id) != 0)
             return PR_ECORRUPT;
         memcpy(token.bytes, bytes.ptr, sizeof token.bytes);
-        if (dedup_find(&f->dedup, &token) == 0)
-            dedup_add(&f->dedup, &token, msg_id, ms);
+        if (dedup_find(&f->dedup, &token) != 0)
+            return PR_ECORRUPT;
+        dedup_add(&f->dedup, &(struct dedup_entry){token, msg_id, ms, index});
     }
     return 0;
 }
 
 static int load_dedup(struct fsm *f)
 {
-    struct stage_iter *it = stage_iter_new(f->stage, KV_DEDUP, PR_SLICE_LIT(""), PR_SLICE_LIT(""));
+    struct key from = key_dedup(f->counters.dedup_first);
+    struct stage_iter *it = stage_iter_new(f->stage, KV_DEDUP, key_slice(&from), PR_SLICE_LIT(""));
     int err = 0;
-    for (; err == 0 && stage_iter_valid(it); stage_iter_next(it))
-        err = load_tokens(f, stage_iter_value(it));
+    for (; err == 0 && stage_iter_valid(it); stage_iter_next(it)) {
+        uint64_t index;
+        err = key_dedup_parse(stage_iter_key(it), &index);
+        if (err == 0)
+            err = load_tokens(f, index, stage_iter_value(it));
+    }
     if (err == 0)
         err = stage_iter_error(it);
     stage_iter_free(it);
@@ -211,20 +218,27 @@ static void begin_dedup(struct fsm *f)
         return;
     c->dedup_ms = f->now.ms;
     dedup_expire(&f->dedup, c->dedup_ms);
-    uint32_t hour = c->dedup_ms < FSM_DEDUP_MS ? 0 : key_hour(c->dedup_ms - FSM_DEDUP_MS);
-    if (hour <= c->dedup_hour)
-        return;
-    struct key from = key_dedup_from(c->dedup_hour), to = key_dedup_from(hour);
-    if (c->dedup_hour != 0)
-        stage_remove_range(f->stage, KV_DEDUP, key_slice(&from), key_slice(&to));
-    c->dedup_hour = hour;
 }
 
-static void end_dedup(struct fsm *f, uint64_t index)
+/* Rows whose tokens have all left the window, many at a time: each range costs every later scan a little. */
+static void drop_dedup_rows(struct fsm *f)
 {
+    enum { MANY = 4096 };
+    struct rec_counters *c = &f->counters;
+    uint64_t oldest = dedup_oldest(&f->dedup, f->index);
+    if (oldest - c->dedup_first < MANY)
+        return;
+    struct key from = key_dedup(c->dedup_first), to = key_dedup(oldest);
+    stage_remove_range(f->stage, KV_DEDUP, key_slice(&from), key_slice(&to));
+    c->dedup_first = oldest;
+}
+
+static void end_dedup(struct fsm *f)
+{
+    drop_dedup_rows(f);
     if (f->dedup_row.len == 0)
         return;
-    struct key k = key_dedup(key_hour(f->counters.dedup_ms), index);
+    struct key k = key_dedup(f->index);
     pr_buf_clear(&f->record);
     pr_buf_le64(&f->record, f->counters.dedup_ms);
     pr_buf_add(&f->record, pr_buf_slice(&f->dedup_row));
@@ -238,6 +252,7 @@ static int apply_entry(struct fsm *f, uint64_t index, struct pr_slice entry)
     if (err != 0)
         return err;
     f->now = reader.now;
+    f->index = index;
     f->command = 0;
     begin_dedup(f);
     for (bool more = true; more; f->command++) {
@@ -248,7 +263,7 @@ static int apply_entry(struct fsm *f, uint64_t index, struct pr_slice entry)
         if (err != 0)
             return err;
     }
-    end_dedup(f, index);
+    end_dedup(f);
     return 0;
 }
 

@@ -100,13 +100,13 @@ static void drop_first(struct dedup *d)
     d->first++;
 }
 
-void dedup_add(struct dedup *d, const struct cmd_token *token, uint64_t msg_id, uint64_t ms)
+void dedup_add(struct dedup *d, const struct dedup_entry *e)
 {
     if (d->end - d->first == FSM_DEDUP_MAX)
         drop_first(d);
     if (d->end - d->first == d->cap)
         grow(d);
-    *at(d, d->end) = (struct dedup_entry){.token = *token, .msg_id = msg_id, .ms = ms};
+    *at(d, d->end) = *e;
     index_entry(d, d->end);
     d->end++;
 }
@@ -115,4 +115,9 @@ void dedup_expire(struct dedup *d, uint64_t ms)
 {
     while (d->first < d->end && at(d, d->first)->ms + FSM_DEDUP_MS < ms)
         drop_first(d);
+}
+
+uint64_t dedup_oldest(const struct dedup *d, uint64_t none)
+{
+    return d->first < d->end ? at(d, d->first)->index : none;
 }

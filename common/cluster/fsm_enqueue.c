@@ -123,7 +123,7 @@ static void store_message(struct fsm *f, const struct cmd_enqueue *e, const stru
 
 static void remember_token(struct fsm *f, const struct cmd_enqueue *e)
 {
-    dedup_add(&f->dedup, &e->token, e->msg_id, f->counters.dedup_ms);
+    dedup_add(&f->dedup, &(struct dedup_entry){e->token, e->msg_id, f->counters.dedup_ms, f->index});
     pr_buf_append(&f->dedup_row, e->token.bytes, sizeof e->token.bytes);
     pr_buf_le64(&f->dedup_row, e->msg_id);
 }

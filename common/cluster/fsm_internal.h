@@ -14,6 +14,7 @@ struct dedup_entry {
     struct cmd_token token;
     uint64_t msg_id;
     uint64_t ms;
+    uint64_t index; /* of the log entry that brought it */
 };
 struct dedup {
     struct dedup_entry *ring; /* cap of them, a power of two */
@@ -25,9 +26,11 @@ void dedup_fini(struct dedup *d);
 /* The message of the token, or 0. */
 uint64_t dedup_find(const struct dedup *d, const struct cmd_token *token);
 /* The token must be new. Forgets the oldest beyond FSM_DEDUP_MAX. */
-void dedup_add(struct dedup *d, const struct cmd_token *token, uint64_t msg_id, uint64_t ms);
+void dedup_add(struct dedup *d, const struct dedup_entry *e);
 /* Forgets what is older than FSM_DEDUP_MS at `ms`. */
 void dedup_expire(struct dedup *d, uint64_t ms);
+/* Index of the oldest one's log entry, or `none`. */
+uint64_t dedup_oldest(const struct dedup *d, uint64_t none);
 
 struct flow {
     struct fsm_flow pub;
@@ -51,6 +54,7 @@ struct fsm {
     struct pr_arena arena;
     struct pr_buf record, name; /* scratch for encoding */
     pr_wall now;
+    uint64_t index;
     uint32_t command;
     struct fsm_effects *effects;
     struct fsm_effect sink; /* takes effects nobody wants */

@@ -307,7 +307,7 @@ void rec_counters_encode(const struct rec_counters *c, struct pr_buf *out)
         pr_buf_le64(out, shown[i]);
     pr_buf_le64(out, c->last_id);
     pr_buf_le64(out, c->dedup_ms);
-    pr_buf_le32(out, c->dedup_hour);
+    pr_buf_le64(out, c->dedup_first);
     pr_buf_le32(out, c->flow_next);
 }
 
@@ -324,7 +324,7 @@ int rec_counters_decode(struct pr_slice in, struct rec_counters *c)
     memcpy(&c->shown, shown, sizeof shown);
     TRY(pr_get_le64(&in, &c->last_id));
     TRY(pr_get_le64(&in, &c->dedup_ms));
-    TRY(pr_get_le32(&in, &c->dedup_hour));
+    TRY(pr_get_le64(&in, &c->dedup_first));
     TRY(pr_get_le32(&in, &c->flow_next));
     return end(in);
 }

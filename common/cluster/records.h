@@ -55,7 +55,7 @@ struct rec_counters {
     struct fsm_counters shown;
     uint64_t last_id;
     uint64_t dedup_ms;   /* latest time of the dedup window */
-    uint32_t dedup_hour; /* rows of earlier hours are removed */
+    uint64_t dedup_first; /* rows of entries before this one are removed */
     uint32_t flow_next;
 };
 

@@ -101,17 +101,10 @@ struct key key_body(uint64_t body_id, uint32_t chunk)
     return k;
 }
 
-struct key key_dedup(uint32_t hour, uint64_t index)
-{
-    struct key k = key_dedup_from(hour);
-    add_be(&k, index, 8);
-    return k;
-}
-
-struct key key_dedup_from(uint32_t hour)
+struct key key_dedup(uint64_t index)
 {
     struct key k = {0};
-    add_be(&k, hour, 4);
+    add_be(&k, index, 8);
     return k;
 }
 
@@ -166,13 +159,7 @@ int key_flow_parse(struct pr_slice key, uint32_t *ret_flow)
     return 0;
 }
 
-int key_dedup_parse(struct pr_slice key, uint32_t *ret_hour, uint64_t *ret_index)
+int key_dedup_parse(struct pr_slice key, uint64_t *ret_index)
 {
-    uint32_t hour;
-    uint64_t index;
-    if (pr_get_be32(&key, &hour) != 0 || pr_get_be64(&key, &index) != 0 || key.len != 0)
-        return PR_ECORRUPT;
-    *ret_hour = hour;
-    *ret_index = index;
-    return 0;
+    return key_msg_parse(key, ret_index);
 }

@@ -9,12 +9,13 @@
  *   lease  msg u64, group u16                     -> issue record
  *   expq   minute u32, kind u8, id u64            -> nothing
  *   body   body u64, chunk u32                    -> bytes
- *   dedup  hour u32, index u64                    -> (token, msg)* of one entry
+ *   dedup  log index u64                          -> time, (token, msg)* of one entry
  *   gate   name                                   -> the gate's own bytes
  *
  * sched ends in a sequence number of the group (not the attempt): every filing of a row, also by an operator's retry or
  * release, gets a key that was never there before, as single deletes require.
- * dedup has one row per log entry, not per token: the tokens of the window are in memory, rows only rebuild them. */
+ * dedup has one row per log entry, not per token, and rows go when their tokens leave the window (a range at a time):
+ * the window itself is in memory, rows only rebuild it. */
 #ifndef PR_STORE_KEYSPACE_H
 #define PR_STORE_KEYSPACE_H
 
@@ -51,7 +52,6 @@ struct key_expq {
 };
 
 static inline uint32_t key_minute(uint64_t ms) { return (uint32_t)(ms / 60000); }
-static inline uint32_t key_hour(uint64_t ms) { return (uint32_t)(ms / 3600000); }
 
 struct key key_applied(void);
 struct key key_counters(void);
@@ -67,8 +67,7 @@ struct key key_sched_from(uint32_t flow, uint64_t due_ms);
 struct key key_expq(uint32_t minute, enum expq_kind kind, uint64_t id);
 struct key key_expq_from(uint32_t minute);
 struct key key_body(uint64_t body_id, uint32_t chunk);
-struct key key_dedup(uint32_t hour, uint64_t index);
-struct key key_dedup_from(uint32_t hour);
+struct key key_dedup(uint64_t index);
 
 /* PR_ECORRUPT when the key does not have the family's form. */
 PR_MUST_USE int key_sched_parse(struct pr_slice key, struct key_sched *ret);
@@ -76,6 +75,6 @@ PR_MUST_USE int key_expq_parse(struct pr_slice key, struct key_expq *ret);
 PR_MUST_USE int key_msg_parse(struct pr_slice key, uint64_t *ret_msg_id);
 PR_MUST_USE int key_group_parse(struct pr_slice key, uint64_t *ret_msg_id, uint16_t *ret_group);
 PR_MUST_USE int key_flow_parse(struct pr_slice key, uint32_t *ret_flow);
-PR_MUST_USE int key_dedup_parse(struct pr_slice key, uint32_t *ret_hour, uint64_t *ret_index);
+PR_MUST_USE int key_dedup_parse(struct pr_slice key, uint64_t *ret_index);
 
 #endif

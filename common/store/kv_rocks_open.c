@@ -78,8 +78,10 @@ static rocksdb_options_t *cf_options(enum kv_cf cf, const struct kv_rocks_settin
 {
     rocksdb_options_t *o = base_options(s, r);
     bool big = cf == KV_BODY || cf == KV_MSG || cf == KV_RCPT;
-    rocksdb_options_set_write_buffer_size(o, (size_t)(s->write_buffer_bytes / (cf == KV_BODY ? 2 : 8)));
-    rocksdb_options_set_arena_block_size(o, big ? 512 * 1024 : 32 * 1024);
+    size_t buffer = (size_t)(s->write_buffer_bytes / (cf == KV_BODY ? 2 : 8));
+    size_t block = big ? 512 * 1024 : 32 * 1024; /* each family's first row costs one */
+    rocksdb_options_set_write_buffer_size(o, buffer);
+    rocksdb_options_set_arena_block_size(o, PR_MIN(block, buffer / 16));
     rocksdb_options_set_max_write_buffer_number(o, 4);
     rocksdb_options_set_level0_slowdown_writes_trigger(o, 12);
     rocksdb_options_set_level0_stop_writes_trigger(o, 24);
