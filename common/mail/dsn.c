@@ -265,12 +265,12 @@ static void make_status(const struct mail_dsn *d, bool utf8, struct part *p)
 
 /* --- the original --- */
 
-/* RFC 3461 4.3: RET=FULL speaks about failures only. What does not fit a line of SMTP or is binary is not returned
+/* RFC 3461 4.3: RET=FULL speaks about failures only; without RET we return small mail whole, as people expect. What does not fit a line of SMTP or is binary is not returned
  * whole, because nothing may be encoded inside message/rfc822. */
 static bool returns_content(const struct mail_dsn *d)
 {
     struct mail_line_check check;
-    if (d->kind != MAIL_DSN_FAILURE || d->original->ret != MAIL_RET_FULL || !d->content_complete ||
+    if (d->kind != MAIL_DSN_FAILURE || d->original->ret == MAIL_RET_HDRS || !d->content_complete ||
         d->content.len == 0 || d->content.len > MAIL_DSN_CONTENT_MAX || d->original->body == MAIL_BODY_BINARYMIME)
         return false;
     mail_line_check_init(&check);

@@ -23,7 +23,7 @@ struct mail_dsn {
     pr_wall last_attempt;     /* 0 if none */
     pr_wall will_retry_until; /* delay only */
     struct pr_slice header;   /* original header block, CRLF */
-    struct pr_slice content;  /* original from its first octet; for RET=FULL, if complete and <= MAIL_DSN_CONTENT_MAX */
+    struct pr_slice content;  /* original from its first octet; unless RET=HDRS, if complete and <= MAIL_DSN_CONTENT_MAX */
     bool content_complete;
 };
 

@@ -38,7 +38,7 @@ struct waiter {
     struct sched_ref ref;    /* ISSUE, RESULT */
     struct sched_ref *reserved; /* ENQUEUE: attempts reserved by sched_propose; owned */
     size_t n_reserved;
-    uint64_t msg_id;         /* CHECK */
+    uint64_t msg_id;         /* CHECK; RESULT: check this message after it, 0 for none */
     struct admin_request *admin; /* ADMIN: a reference */
     uint32_t lane_id;        /* MEMBER */
     bool bounce;             /* RESULT, CHECK: a DSN rides along */
@@ -178,6 +178,7 @@ void shard_result_failed(struct shard *s, const struct waiter *w);
 void shard_run_checks(struct shard *s);
 void shard_check_done(struct shard *s, const struct waiter *w, enum fsm_status status);
 void shard_needs_report(struct shard *s, uint64_t msg_id);
+void shard_check_now(struct shard *s, uint64_t msg_id);
 /* A DSN for these recipients as a command; everything it points to lives in s->turn. NULL when nobody wants one. */
 const struct cmd_enqueue *shard_make_dsn(struct shard *s, const struct qread_msg *msg, const struct mail_rcpt *const *rcpts,
                                          size_t n, bool delay);

@@ -220,20 +220,26 @@ void shard_needs_report(struct shard *s, uint64_t msg_id)
         report(s, &msg, CMD_REPORT_FAILURE, 0, false);
 }
 
-static void check_message(struct shard *s, uint64_t msg_id)
+static void check_message(struct shard *s, uint64_t msg_id, bool counted)
 {
     struct qread_msg msg;
     uint64_t now = pr_clock_now().wall.ms;
     if (qread_message(s->stage, msg_id, &s->turn, &msg) != 0)
         return;
     if (now >= msg.expiry_ms)
-        report(s, &msg, CMD_REPORT_EXPIRE, 0, true);
+        report(s, &msg, CMD_REPORT_EXPIRE, 0, counted);
     else if (msg.groups_left == 0)
-        report(s, &msg, CMD_REPORT_FAILURE, 0, true);
+        report(s, &msg, CMD_REPORT_FAILURE, 0, counted);
     else if (!msg.delay_warned && s->config->queue.delay_warning_ms > 0)
-        report(s, &msg, CMD_REPORT_DELAY, msg.expiry_ms, true);
+        report(s, &msg, CMD_REPORT_DELAY, msg.expiry_ms, counted);
     else
-        report(s, &msg, CMD_REPORT_NONE, msg.expiry_ms, true);
+        report(s, &msg, CMD_REPORT_NONE, msg.expiry_ms, counted);
+}
+
+/* A deferral that finds the check time passed need not wait for the index, which goes by the minute. */
+void shard_check_now(struct shard *s, uint64_t msg_id)
+{
+    check_message(s, msg_id, false);
 }
 
 static void reap_upload(struct shard *s, uint64_t body_id)
@@ -272,7 +278,7 @@ void shard_run_checks(struct shard *s)
         if (found->rows[i].kind == EXPQ_BODY)
             reap_upload(s, found->rows[i].id);
         else
-            check_message(s, found->rows[i].id);
+            check_message(s, found->rows[i].id, true);
     }
     if (s->checks_open == 0)
         sched_checks_done(s->sched, pr_clock_now(), s->checks_more);

@@ -180,6 +180,7 @@ static void on_result(struct shard *s, const struct peer *from, const struct wir
                                .next_due_ms = w.n_pending > 0 ? decision.next_due_ms : 0,
                                .bounce = bounce_for(s, &w)}};
     waiter.bounce = c.result.bounce != NULL;
+    waiter.msg_id = w.n_pending > 0 && pr_clock_now().wall.ms >= w.msg.check_ms ? ref.msg_id : 0;
     if (shard_propose(s, &c, &waiter) != 0)
         shard_result_failed(s, &waiter);
 }
@@ -195,6 +196,8 @@ void shard_on_results(struct shard *s, const struct peer *from, const struct wir
 void shard_result_committed(struct shard *s, const struct waiter *w)
 {
     sched_result_done(s->sched, pr_clock_now(), &w->ref, true);
+    if (w->msg_id != 0)
+        shard_check_now(s, w->msg_id);
     acknowledge(s, &w->peer, &w->ref);
 }
 
