@@ -63,6 +63,13 @@ static uint64_t le(const char *p, unsigned n)
     return v;
 }
 
+static bool header_valid(const char *p, uint64_t min_term)
+{
+    uint64_t term = le(p, 8), type = le(p + 8, 4), len = le(p + 12, 4);
+    return term > 0 && term >= min_term && type >= TYPE_COMMAND && type <= TYPE_CHANGE && len > 0 && len % 8 == 0 &&
+           len <= CMD_ENTRY_HARD_MAX;
+}
+
 /* The headers of the entries; false when one cannot be ours. */
 static bool read_headers(const char *p, struct batch *b)
 {
@@ -70,12 +77,10 @@ static bool read_headers(const char *p, struct batch *b)
     b->last_term = 0;
     b->first_term = le(p, 8);
     for (uint64_t i = 0; i < b->n; i++, p += ENTRY_HEADER_LEN) {
-        uint64_t term = le(p, 8), type = le(p + 8, 4), len = le(p + 12, 4);
-        if (term == 0 || term < b->last_term || type < TYPE_COMMAND || type > TYPE_CHANGE || len == 0 || len % 8 != 0 ||
-            len > CMD_ENTRY_HARD_MAX)
+        if (!header_valid(p, b->last_term))
             return false;
-        b->last_term = term;
-        data += len;
+        b->last_term = le(p, 8);
+        data += (size_t)le(p + 12, 4);
     }
     b->end = b->header_end + data;
     return true;
@@ -128,9 +133,13 @@ static void read_batch(const struct seglog_crc *crc, struct pr_slice file, size_
 
 /* --------------------------------------------------------------------------------------------------- what went wrong? */
 
+/* Offset behind the last byte that is not zero, at least `from`. Most of a file is zeros: by blocks first. */
 static size_t last_used(struct pr_slice file, size_t from)
 {
+    static const char zeros[4096];
     size_t n = file.len;
+    while (n >= from + sizeof zeros && memcmp(file.ptr + n - sizeof zeros, zeros, sizeof zeros) == 0)
+        n -= sizeof zeros;
     while (n > from && file.ptr[n - 1] == 0)
         n--;
     return n;
@@ -153,6 +162,16 @@ static bool sector_missing(struct pr_slice file, size_t from, size_t to)
     return false;
 }
 
+/* The entry headers in the first sector look like ours: what stands there as their number can be believed. */
+static bool plausible_start(struct pr_slice file, size_t at)
+{
+    size_t end = (at / SECTOR + 1) * SECTOR;
+    for (size_t p = at + SUMS_LEN + COUNT_LEN; p + ENTRY_HEADER_LEN <= end; p += ENTRY_HEADER_LEN)
+        if (!header_valid(file.ptr + p, 0))
+            return false;
+    return true;
+}
+
 /* Does the checksum fail because a sector is missing? */
 static bool looks_torn(struct pr_slice file, size_t at, const struct batch *b)
 {
@@ -160,9 +179,10 @@ static bool looks_torn(struct pr_slice file, size_t at, const struct batch *b)
     case FAULT_DATA:
         return b->end <= file.len && sector_missing(file, b->header_end, b->end);
     case FAULT_HEADER:
-        /* n is zero, or good enough to say how long the header is, or it is garbage in a sector that is there. */
+        /* The start is missing; or it is there, and says how long the header is, of which a part is missing. */
         return sector_missing(file, at, PR_MIN((at / SECTOR + 1) * SECTOR, file.len)) ||
-               (b->n > 0 && b->n <= ENTRIES_MAX && b->header_end <= file.len && sector_missing(file, at, b->header_end));
+               (b->n > 0 && b->n <= ENTRIES_MAX && b->header_end <= file.len && plausible_start(file, at) &&
+                sector_missing(file, at, b->header_end));
     case FAULT_CONTENT:
     case FAULT_NONE:
         break;
