@@ -98,11 +98,11 @@ def fresh(request):
 
 @pytest.fixture
 def mx(request):
-    """mx(box, "127.0.0.3", ...) makes a sink at the MX port of box that lives as long as the test."""
+    """mx(box, ...) makes a sink at the MX port of box that lives as long as the test, at an address of its own."""
     made = []
 
-    def make(box, host="127.0.0.3", **kw):
-        made.append(box.new_sink(host=host, **kw))
+    def make(box, host=None, **kw):
+        made.append(box.new_sink(host=host or box.host(), **kw))
         return made[-1]
 
     yield make

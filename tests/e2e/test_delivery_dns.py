@@ -32,8 +32,8 @@ def bounce(box, domain, sender="s", rcpt="user"):
 
 
 def test_preference_order(shared, mx, domain):
-    better, worse = mx(shared, "127.0.0.3"), mx(shared, "127.0.0.4")
-    shared.dns.mx(domain, (20, f"w.{domain}", "127.0.0.4"), (10, f"b.{domain}", "127.0.0.3"))
+    better, worse = mx(shared), mx(shared)
+    shared.dns.mx(domain, (20, f"w.{domain}", worse.host), (10, f"b.{domain}", better.host))
     for i in range(5):
         shared.submit(f"u{i}@{domain}")
         better.one(f"u{i}@{domain}")
@@ -41,8 +41,8 @@ def test_preference_order(shared, mx, domain):
 
 
 def test_next_when_the_first_is_down(shared, mx, domain):
-    second = mx(shared, "127.0.0.4")
-    shared.dns.mx(domain, (10, f"down.{domain}", "127.0.0.3"), (20, f"up.{domain}", "127.0.0.4"))
+    second = mx(shared)
+    shared.dns.mx(domain, (10, f"down.{domain}", shared.host()), (20, f"up.{domain}", second.host))
     id_ = shared.submit(f"u@{domain}")
     second.one(f"u@{domain}")
     assert id_
@@ -50,16 +50,16 @@ def test_next_when_the_first_is_down(shared, mx, domain):
 
 @pytest.mark.parametrize("greeting", ["421 4.3.2 not now", "450 4.3.2 busy"])
 def test_next_when_the_first_greets_with_4xx(shared, mx, domain, greeting):
-    first, second = mx(shared, "127.0.0.3", rules={"connect": greeting}), mx(shared, "127.0.0.4")
-    shared.dns.mx(domain, (10, f"a.{domain}", "127.0.0.3"), (20, f"b.{domain}", "127.0.0.4"))
+    first, second = mx(shared, rules={"connect": greeting}), mx(shared)
+    shared.dns.mx(domain, (10, f"a.{domain}", first.host), (20, f"b.{domain}", second.host))
     shared.submit(f"u@{domain}")
     second.one(f"u@{domain}")
     assert first.sessions
 
 
 def test_equal_ones_share(shared, mx, domain):
-    a, b = mx(shared, "127.0.0.3", close_after=1), mx(shared, "127.0.0.4", close_after=1)
-    shared.dns.mx(domain, (10, f"a.{domain}", "127.0.0.3"), (10, f"b.{domain}", "127.0.0.4"))
+    a, b = mx(shared, close_after=1), mx(shared, close_after=1)
+    shared.dns.mx(domain, (10, f"a.{domain}", a.host), (10, f"b.{domain}", b.host))
     for i in range(30):
         shared.submit(f"u{i}@{domain}")
     wait_until(lambda: len(a.all()) + len(b.all()) == 30, 30, "30 delivered")
@@ -68,22 +68,22 @@ def test_equal_ones_share(shared, mx, domain):
 
 
 def test_all_addresses_of_a_host(shared, mx, domain):
-    s = mx(shared, "127.0.0.5")
-    shared.dns.mx(domain, (10, f"h.{domain}", "127.0.0.3", "127.0.0.4", "127.0.0.5"))
+    s = mx(shared)
+    shared.dns.mx(domain, (10, f"h.{domain}", shared.host(), shared.host(), s.host))
     shared.submit(f"u@{domain}")
     s.one(f"u@{domain}")
 
 
 def test_no_mx_means_the_address(shared, mx, domain):
     s = mx(shared)
-    shared.dns.zone(f"{domain} A 127.0.0.3")
+    shared.dns.zone(f"{domain} A {s.host}")
     shared.submit(f"u@{domain}")
     s.one(f"u@{domain}")
 
 
 def test_mx_without_address_is_not_the_domains_address(shared, mx, domain):
     s = mx(shared)
-    shared.dns.zone(f"{domain} A 127.0.0.3\n{domain} MX 10 nowhere.{domain}")
+    shared.dns.zone(f"{domain} A {s.host}\n{domain} MX 10 nowhere.{domain}")
     back = f"s.{domain}@src.example"
     id_ = shared.submit(f"u@{domain}", sender=back)
     wait_until(lambda: shared.sink.all(back) or attempts(shared, id_) >= 2, 30, "bounced or deferred")
@@ -99,14 +99,14 @@ def test_ipv6(shared, mx, domain):
 
 def test_ipv6_down_ipv4_up(shared, mx, domain):
     s = mx(shared)
-    shared.dns.mx(domain, (10, f"both.{domain}", "::1", "127.0.0.3"))
+    shared.dns.mx(domain, (10, f"both.{domain}", "::1", s.host))
     shared.submit(f"u@{domain}")
     s.one(f"u@{domain}")
 
 
 def test_domain_is_an_alias(shared, mx, domain):
     s = mx(shared)
-    shared.dns.mx("real." + domain, (10, f"m.{domain}", "127.0.0.3"))
+    shared.dns.mx("real." + domain, (10, f"m.{domain}", s.host))
     shared.dns.zone(f"{domain} CNAME real.{domain}")
     shared.submit(f"u@{domain}")
     s.one(f"u@{domain}")
@@ -114,7 +114,7 @@ def test_domain_is_an_alias(shared, mx, domain):
 
 def test_exchanger_is_an_alias(shared, mx, domain):
     s = mx(shared)
-    shared.dns.zone(f"{domain} MX 10 alias.{domain}\nalias.{domain} CNAME host.{domain}\nhost.{domain} A 127.0.0.3")
+    shared.dns.zone(f"{domain} MX 10 alias.{domain}\nalias.{domain} CNAME host.{domain}\nhost.{domain} A {s.host}")
     shared.submit(f"u@{domain}")
     s.one(f"u@{domain}")
 
@@ -146,7 +146,7 @@ def test_domain_without_any_address_bounces(shared, domain):
                          ids=["servfail", "refused", "notimp", "garbage", "short"])
 def test_broken_dns_defers_and_recovers(shared, mx, domain, rule):
     s = mx(shared)
-    shared.dns.mx(domain, (10, f"m.{domain}", "127.0.0.3"))
+    shared.dns.mx(domain, (10, f"m.{domain}", s.host))
     shared.dns.rules[(domain, "MX")] = rule
     id_ = shared.submit(f"u@{domain}")
     deferred(shared, id_)
@@ -166,7 +166,7 @@ def test_silent_dns_defers(shared, domain):
 
 def test_slow_dns(shared, mx, domain):
     s = mx(shared)
-    shared.dns.mx(domain, (10, f"m.{domain}", "127.0.0.3"))
+    shared.dns.mx(domain, (10, f"m.{domain}", s.host))
     shared.dns.rules[(domain, "MX")] = Rule(delay=1.0)
     shared.submit(f"u@{domain}")
     s.one(f"u@{domain}")
@@ -174,7 +174,7 @@ def test_slow_dns(shared, mx, domain):
 
 def test_truncated_answer_goes_to_tcp(shared, mx, domain):
     s = mx(shared)
-    shared.dns.mx(domain, (10, f"m.{domain}", "127.0.0.3"))
+    shared.dns.mx(domain, (10, f"m.{domain}", s.host))
     shared.dns.rules[(domain, "MX")] = Rule(truncate=True)
     shared.submit(f"u@{domain}")
     s.one(f"u@{domain}")
@@ -184,7 +184,7 @@ def test_truncated_answer_goes_to_tcp(shared, mx, domain):
 def test_large_set_is_capped(shared, mx, domain):
     """A thousand exchangers are no reason for a thousand connections."""
     s = mx(shared, rules={"connect": "421 4.3.2 go away"})
-    shared.dns.mx(domain, *[(i, f"m{i}.{domain}", "127.0.0.3") for i in range(150)])
+    shared.dns.mx(domain, *[(i, f"m{i}.{domain}", s.host) for i in range(150)])
     id_ = shared.submit(f"u@{domain}")
     deferred(shared, id_)
     first = len(s.sessions)
@@ -192,7 +192,7 @@ def test_large_set_is_capped(shared, mx, domain):
 
 
 def test_best_exchanger_is_us(shared, domain):
-    shared.dns.zone(f"{domain} MX 10 mx.test.example\nmx.test.example A 127.0.0.3")
+    shared.dns.zone(f"{domain} MX 10 mx.test.example\nmx.test.example A {shared.host()}")
     text = bounce(shared, domain)
     assert b"5.4.6" in text
     shared.dns.remove("mx.test.example")
@@ -200,9 +200,9 @@ def test_best_exchanger_is_us(shared, domain):
 
 def test_we_are_a_backup(shared, mx, domain):
     """Hosts at our own preference or worse are not tried."""
-    better, worse = mx(shared, "127.0.0.3"), mx(shared, "127.0.0.4")
+    better, worse = mx(shared), mx(shared)
     shared.dns.zone("mx.test.example A 127.0.0.9")
-    shared.dns.mx(domain, (10, f"better.{domain}", "127.0.0.3"), (20, "mx.test.example"), (30, f"worse.{domain}", "127.0.0.4"))
+    shared.dns.mx(domain, (10, f"better.{domain}", better.host), (20, "mx.test.example"), (30, f"worse.{domain}", worse.host))
     shared.submit(f"u@{domain}")
     better.one(f"u@{domain}")
     better.down()
@@ -224,13 +224,13 @@ def test_odd_names_in_answers(shared, domain):
 
 def test_address_literals(shared, mx):
     s = mx(shared)
-    shared.submit("u@[127.0.0.3]")
-    s.one("u@[127.0.0.3]")
+    shared.submit(f"u@[{s.host}]")
+    s.one(f"u@[{s.host}]")
 
 
 def test_cache_asks_once(shared, mx, domain):
     s = mx(shared)
-    shared.dns.mx(domain, (10, f"m.{domain}", "127.0.0.3"))
+    shared.dns.mx(domain, (10, f"m.{domain}", s.host))
     for i in range(10):
         shared.submit(f"u{i}@{domain}")
     s.wait(n=10)
@@ -243,7 +243,7 @@ def test_refused_networks(box, mx):
                       "queue": {"retry": ["1h"]},
                       "routes": [{"domain": "src.example", "via": f"[127.0.0.2]:{box.smtp_port}"}]})
     trap = mx(box)
-    for i, target in enumerate(["127.0.0.3", "::1", "169.254.1.1", "0.0.0.0"]):
+    for i, target in enumerate([trap.host, "::1", "169.254.1.1", "0.0.0.0"]):
         box.dns.mx(f"bad{i}.example", (10, f"m{i}.example", target))
         back = f"s{i}@src.example"
         id_ = box.submit(f"u@bad{i}.example", sender=back)
@@ -264,15 +264,15 @@ def test_next_attempts_use_fresh_dns(shared, mx, domain):
     shared.dns.rules[f"m.{domain}"] = Rule("SERVFAIL")
     id_ = shared.submit(f"u@{domain}")
     deferred(shared, id_)
-    shared.dns.zone(f"m.{domain} A 127.0.0.3")
+    shared.dns.zone(f"m.{domain} A {s.host}")
     del shared.dns.rules[f"m.{domain}"]
     s.one(f"u@{domain}", timeout=60)
 
 
 def test_subdomain_is_its_own_domain(shared, mx, domain):
     s = mx(shared)
-    shared.dns.mx(domain, (10, f"m.{domain}", "127.0.0.4"))
-    shared.dns.mx("sub." + domain, (10, f"s.{domain}", "127.0.0.3"))
+    shared.dns.mx(domain, (10, f"m.{domain}", shared.host()))
+    shared.dns.mx("sub." + domain, (10, f"s.{domain}", s.host))
     shared.submit(f"u@sub.{domain}", content=mail())
     s.one(f"u@sub.{domain}")
     stays(lambda: len(s.all()) == 1, 0.3)

@@ -17,28 +17,34 @@ def submit_many(box, domain, n, prefix="u"):
 
 def test_connection_limit_is_never_exceeded(box, mx):
     box.start(config={**RETRY, "limits": [{"destination": "limited.example", "connections": 3}], "queue": {"shards": 4, "retry": ["1s"]}})
-    s = mx(box, rules={"eod": Slow(0.15)})
+    s = mx(box, "127.0.0.3", rules={"eod": Slow(0.15)})
     box.dns.mx("limited.example", (10, "m.limited.example", "127.0.0.3"))
     submit_many(box, "limited.example", 60)
     s.wait(n=60, timeout=60)
-    assert s.max_open == 3, f"{s.max_open} connections at once"
+    assert 2 <= s.max_open <= 3, f"{s.max_open} connections at once"
 
 
 @pytest.mark.parametrize("role", ["scheduler", "deliverer"])
 def test_limit_holds_through_a_restart(box, mx, role):
     box.start(config={**RETRY, "queue": {"shards": 4, "retry": ["1s"], "hold_time": "5s"},
                       "limits": [{"destination": "limited.example", "connections": 2}]})
-    s = mx(box, rules={"eod": Slow(0.2)})
+    s = mx(box, "127.0.0.3", rules={"eod": Slow(0.2)})
     box.dns.mx("limited.example", (10, "m.limited.example", "127.0.0.3"))
     submit_many(box, "limited.example", 60)
     s.wait(n=10, timeout=30)
-    box.restart(role, kill=True)
+    assert s.max_open <= 2
+    box.processes[role].kill()
+    if role == "deliverer":
+        # The sink sees the end of a connection when it has slept.
+        wait_until(lambda: s.open == 0, 10, "the dead one's connections are gone")
+    box.processes[role].start()
+    box.wait_ready([role])
     wait_until(lambda: len({r for t in s.all() for r in t.rcpts}) == 60, 90, lambda: f"60 delivered, {len(s.all())} so far")
     assert s.max_open <= 2, f"{s.max_open} connections at once"
 
 
 def test_two_domains_behind_one_route_share_its_limit(box, mx):
-    s = mx(box, rules={"eod": Slow(0.15)})
+    s = mx(box, "127.0.0.3", rules={"eod": Slow(0.15)})
     hop = f"[127.0.0.3]:{box.smtp_port}"
     box.start(config={**RETRY, "routes": [{"domain": "a.example", "via": hop}, {"domain": "b.example", "via": hop}],
                       "limits": [{"destination": hop, "connections": 2}]})
@@ -50,7 +56,7 @@ def test_two_domains_behind_one_route_share_its_limit(box, mx):
 
 def test_messages_per_connection(box, mx):
     box.start(config={**RETRY, "limits": [{"destination": "*", "connections": 1, "messages_per_connection": 4}]})
-    s = mx(box, rules={"eod": Slow(0.02)})
+    s = mx(box, "127.0.0.3", rules={"eod": Slow(0.02)})
     box.dns.mx("m.example", (10, "mx.m.example", "127.0.0.3"))
     submit_many(box, "m.example", 21)
     s.wait(n=21, timeout=60)
@@ -60,7 +66,7 @@ def test_messages_per_connection(box, mx):
 
 def test_recipients_per_message(box, mx):
     box.start(config={**RETRY, "limits": [{"destination": "r.example", "recipients_per_message": 3}]})
-    s = mx(box)
+    s = mx(box, "127.0.0.3")
     box.dns.mx("r.example", (10, "m.r.example", "127.0.0.3"))
     rcpts = [f"u{i}@r.example" for i in range(10)]
     box.submit(rcpts)
@@ -71,7 +77,7 @@ def test_recipients_per_message(box, mx):
 
 def test_rate(box, mx):
     box.start(config={**RETRY, "limits": [{"destination": "slowly.example", "rate": "5/s"}]})
-    s = mx(box)
+    s = mx(box, "127.0.0.3")
     box.dns.mx("slowly.example", (10, "m.slowly.example", "127.0.0.3"))
     submit_many(box, "slowly.example", 30)
     s.wait(n=30, timeout=60)
@@ -87,7 +93,7 @@ def test_rate(box, mx):
 
 def test_slow_destination_does_not_delay_a_fast_one(box, mx):
     box.start(config=RETRY)
-    slow = mx(box, rules={"eod": Slow(2)})
+    slow = mx(box, "127.0.0.3", rules={"eod": Slow(2)})
     box.dns.mx("slow.example", (10, "m.slow.example", "127.0.0.3"))
     submit_many(box, "slow.example", 200)
     wait_until(lambda: slow.sessions, 20, "the slow one is at work")
@@ -107,13 +113,13 @@ def test_dead_destination_does_not_delay_another(box):
     submit_many(box, "dest.example", 100, "alive")
     box.sink.wait(n=100, timeout=20)
     assert time.monotonic() - start < 12
-    assert len(box.messages()) == 200
+    wait_until(lambda: len(box.messages()) == 200, 10, lambda: f"{len(box.messages())} left")
 
 
 def test_dead_site_is_left_alone(box, mx):
     """Two hundred messages for a site that greets with 421 are not two hundred connections a second."""
     box.start(config=RETRY)
-    s = mx(box, rules={"connect": "421 4.3.2 closed today"})
+    s = mx(box, "127.0.0.3", rules={"connect": "421 4.3.2 closed today"})
     box.dns.mx("dead.example", (10, "m.dead.example", "127.0.0.3"))
     submit_many(box, "dead.example", 200)
     wait_until(lambda: len(s.sessions) >= 5, 20, "it was tried")

@@ -44,7 +44,7 @@ def dead(shared, mx, domain):
     """dead(rules) is a domain whose server follows the rules; with .back for the sender."""
     def make(**rules):
         s = mx(shared, rules=rules)
-        shared.dns.mx(domain, (10, f"m.{domain}", "127.0.0.3"))
+        shared.dns.mx(domain, (10, f"m.{domain}", s.host))
         s.domain, s.rcpt, s.back = domain, f"user@{domain}", f"back.{domain}@src.example"
         return s
 
@@ -58,7 +58,7 @@ def report(shared, s, timeout=30):
 def test_failure(shared, dead):
     s = dead(rcpt="550 5.1.1 <user> unknown here")
     with shared.smtp() as c:
-        c.expect(f"MAIL FROM:<{s.back}> ENVID=QQ+2B1", 250)
+        c.expect(f"MAIL FROM:<{s.back}> RET=FULL ENVID=QQ+2B1", 250)
         c.expect(f"RCPT TO:<{s.rcpt}> ORCPT=rfc822;first+2Blast@orig.example", 250)
         assert c.data(mail("lost", body="the text\r\n")) == 250
     r = report(shared, s)
@@ -151,9 +151,9 @@ def test_report_that_cannot_be_delivered_is_dropped(shared, dead):
     wait_until(lambda: not [m for m in shared.messages() if m["sender"] in ("", f"nobody@{s.domain}")], 30, "all ended")
 
 
-def test_delay_once_then_failure(shared, mx, domain):
+def test_delay_once_then_failure(shared, domain):
     """Nobody listens: a warning when it is due, and the end when the lifetime is over."""
-    shared.dns.mx(domain, (10, f"m.{domain}", "127.0.0.3"))
+    shared.dns.mx(domain, (10, f"m.{domain}", shared.host()))
     back = f"back.{domain}@src.example"
     shared.submit(f"user@{domain}", mail("slow"), back)
     first = Report(shared.sink.wait(back, 1, 40)[0])
@@ -170,7 +170,7 @@ def test_delay_once_then_failure(shared, mx, domain):
 
 @pytest.mark.parametrize("notify", ["FAILURE", "NEVER"])
 def test_no_delay_report_when_not_wanted(shared, domain, notify):
-    shared.dns.mx(domain, (10, f"m.{domain}", "127.0.0.3"))
+    shared.dns.mx(domain, (10, f"m.{domain}", shared.host()))
     back = f"back.{domain}@src.example"
     with shared.smtp() as c:
         c.expect(f"MAIL FROM:<{back}>", 250)

@@ -152,7 +152,7 @@ def test_starttls_inside_a_chunk_is_data(shared, session, fresh):
 def test_binarymime(shared, session, mx, domain):
     """BINARYMIME goes by BDAT only; without it a bare newline in a chunk is refused like in DATA."""
     s = mx(shared, extensions=["8BITMIME", "CHUNKING", "BINARYMIME"])
-    shared.dns.mx(domain, (10, f"m.{domain}", "127.0.0.3"))
+    shared.dns.mx(domain, (10, f"m.{domain}", s.host))
     session.expect("MAIL FROM:<s@src.example> BODY=BINARYMIME", 250)
     session.expect(f"RCPT TO:<u@{domain}>", 250)
     assert session.cmd("DATA").code in (501, 503, 554)

@@ -55,7 +55,7 @@ def test_policy_and_routes_change(box, mx):
 def test_limits_change_for_mail_in_the_queue(box, mx):
     from harness.sink import Slow
     box.start(config={"limits": [{"destination": "l.example", "connections": 1}], "queue": {"retry": ["1s"]}})
-    s = mx(box, rules={"eod": Slow(0.25)})
+    s = mx(box, "127.0.0.3", rules={"eod": Slow(0.25)})
     box.dns.mx("l.example", (10, "m.l.example", "127.0.0.3"))
     with box.smtp() as c:
         for i in range(60):

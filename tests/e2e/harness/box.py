@@ -125,6 +125,7 @@ class Box:
         self.dns = Dns()
         self.dns.mx("dest.example", (10, "mx.dest.example", MX))
         self.dns.mx("src.example", (10, "mx.src.example", MX))
+        self.hosts = 0
         self.sinks = []
         self.sink = self.new_sink() if sink else None
         self.overrides = config or {}
@@ -253,6 +254,11 @@ class Box:
 
     def smtp(self, **kw):
         return Smtp(self.address, **kw)
+
+    def host(self):
+        """An address no other test of this box uses: the deliverer remembers dead hosts."""
+        self.hosts += 1
+        return f"127.1.{self.hosts // 250}.{self.hosts % 250 + 1}"
 
     def new_sink(self, **kw):
         if "path" not in kw:
