@@ -201,6 +201,64 @@ static int refuse_short_log(struct raft_host *h, uint64_t last)
     return RAFT_CORRUPT;
 }
 
+static unsigned count_voters(const struct raft_configuration *c)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < c->n; i++)
+        n += c->servers[i].role == RAFT_VOTER;
+    return n;
+}
+
+/* By the last membership in the log, else that of the snapshot. */
+static unsigned voters(const struct raft_snapshot *snapshot, const struct raft_entry *entries, size_t n)
+{
+    for (size_t i = n; i > 0; i--) {
+        if (entries[i - 1].type != RAFT_CHANGE)
+            continue;
+        struct raft_configuration c;
+        if (raft_configuration_decode(&entries[i - 1].buf, &c) != 0)
+            return 0;
+        unsigned count = count_voters(&c);
+        raft_configuration_close(&c);
+        return count;
+    }
+    return snapshot == NULL ? 0 : count_voters(&snapshot->configuration);
+}
+
+/* libraft lets a lone voter lead again under the term it led before. But a term must name one leadership: attempt ids are
+ * made of it, and deliverers fence by it. So it starts with a new one, stored before anything is done under it. */
+static int begin_term(struct raft_host *h, raft_term *term, raft_id *voted_for)
+{
+    int rv = h->disk.set_term(&h->io, *term + 1);
+    if (rv != 0) {
+        raft_host_fatal(h, "cannot store the Raft term in %s: %s", h->dir, h->io.errmsg);
+        return rv;
+    }
+    *term += 1;
+    *voted_for = 0;
+    return 0;
+}
+
+/* libraft does not free what a failed load gave it. */
+static void drop_loaded(struct raft_snapshot *snapshot, struct raft_entry *entries, size_t n)
+{
+    void *batch = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (entries[i].batch == batch)
+            continue; /* entries of one file share their memory */
+        batch = entries[i].batch;
+        raft_free(batch);
+    }
+    raft_free(entries);
+    if (snapshot == NULL)
+        return;
+    raft_configuration_close(&snapshot->configuration);
+    for (unsigned i = 0; i < snapshot->n_bufs; i++)
+        raft_free(snapshot->bufs[i].base);
+    raft_free(snapshot->bufs);
+    raft_free(snapshot);
+}
+
 int raft_machine_load(struct raft_io *io, raft_term *term, raft_id *voted_for, struct raft_snapshot **snapshot,
                       raft_index *start_index, struct raft_entry *entries[], size_t *n_entries)
 {
@@ -211,10 +269,13 @@ int raft_machine_load(struct raft_io *io, raft_term *term, raft_id *voted_for, s
         return rv;
     }
     remember_entries(h, *start_index, *entries, *n_entries);
-    uint64_t last = *start_index + *n_entries - 1;
-    rv = refuse_short_log(h, last);
+    bool alone = voters(*snapshot, *entries, *n_entries) == 1;
+    rv = alone ? refuse_short_log(h, *start_index + *n_entries - 1) : 0;
     if (rv == 0 && *snapshot != NULL)
         rv = catch_up(h, (*snapshot)->index, *start_index, *entries, *n_entries);
-    /* Without a snapshot libraft takes entry 1, the first membership, as applied. */
+    if (rv == 0 && alone)
+        rv = begin_term(h, term, voted_for);
+    if (rv != 0)
+        drop_loaded(*snapshot, *entries, *n_entries);
     return rv;
 }

@@ -209,8 +209,8 @@ static bool acknowledged_later(const struct seglog_crc *crc, struct pr_slice fil
     return false;
 }
 
-static void judge(const struct seglog_crc *crc, struct pr_slice file, size_t at, const struct batch *b, uint64_t index,
-                  struct seglog_scan *ret)
+static void judge(const struct seglog_crc *crc, struct pr_slice file, bool open, size_t at, const struct batch *b,
+                  uint64_t index, struct seglog_scan *ret)
 {
     ret->bad_at = at;
     ret->end = SEGLOG_DAMAGED;
@@ -218,7 +218,7 @@ static void judge(const struct seglog_crc *crc, struct pr_slice file, size_t at,
         ret->reason = "entries are missing before this one";
     } else if (b->fault == FAULT_CONTENT) {
         ret->reason = "an entry header is not valid";
-    } else if (file.len % ALLOCATION != 0) {
+    } else if (open ? file.len % ALLOCATION != 0 : b->header_end > file.len || b->end > file.len) {
         ret->reason = "the file is cut off";
     } else if (!looks_torn(file, at, b)) {
         ret->reason = b->fault == FAULT_DATA ? "the checksum of the data is wrong" : "the checksum of the header is wrong";
@@ -283,7 +283,7 @@ void seglog_scan(const struct seglog_crc *crc, struct pr_slice file, bool open, 
         if (b.fault == FAULT_NONE && b.first_term < ret->last_term)
             b.fault = FAULT_CONTENT;
         if (b.fault != FAULT_NONE || b.out_of_order) {
-            judge(crc, file, at, &b, index, ret);
+            judge(crc, file, open, at, &b, index, ret);
             break;
         }
         ret->n_entries += b.n;
@@ -292,8 +292,10 @@ void seglog_scan(const struct seglog_crc *crc, struct pr_slice file, bool open, 
     }
     if (ret->n_entries == 0)
         ret->last_term = 0;
-    if (!open && ret->end == SEGLOG_TORN)
-        ret->end = SEGLOG_DAMAGED; /* a closed file was complete once */
+    if (!open && ret->end == SEGLOG_TORN) { /* a closed file was complete once */
+        ret->end = SEGLOG_DAMAGED;
+        ret->reason = "a part of the file is zeros";
+    }
     if (!open && ret->end == SEGLOG_CLEAN && ret->n_entries == 0)
         damaged(ret, ret->good_bytes, "the file holds no entries");
 }
