@@ -1,9 +1,11 @@
 /* bus.c - a ZeroMQ socket in a loop.
  *
- * ZMQ_FD is edge-triggered, and sending may consume the edge. So messages are received whenever something might have
- * come: when the descriptor is readable, once per turn before the loop sleeps (prepare handle), and after a send outside
- * of that. Each time until ZMQ_EVENTS says that nothing is left, or TURN_MESSAGES were delivered; then the idle handle goes
- * on in the next turn, so that other sockets have theirs.
+ * ZMQ_FD is edge-triggered: it becomes readable when something happens, and any call on the socket may consume that. A
+ * receive that finds nothing has looked at everything, so after it (and only then) the descriptor can be relied upon until
+ * our next call. Hence: when the descriptor is readable, receive until there is nothing; after a send, do the same in the
+ * idle handle, which runs before the loop may sleep again, whatever phase of its turn the send was made in. After
+ * TURN_MESSAGES the idle handle goes on in the next turn, so that other sockets have theirs.
+ * ZMQ_EVENTS is not asked: it costs a system call each time and tells no more than an empty receive.
  *
  * Accepted: [peer] header [payload]. Anything else is dropped and counted. */
 #include "common/net/bus.h"
@@ -23,7 +25,7 @@ enum {
     TURN_MESSAGES = 256,
     COPY_BELOW = 2048, /* copying less is cheaper than a shared block with its free function */
     FRAMES_MAX = 2,
-    HANDLES = 3,
+    HANDLES = 2,
     RECONNECT_MIN_MS = 100,
     RECONNECT_SPREAD_MS = 400,
     RECONNECT_MAX_MS = 10000,
@@ -47,7 +49,6 @@ struct pr_bus {
     void *socket;
     bool router, draining, closing;
     uv_poll_t poll;
-    uv_prepare_t prepare;
     uv_idle_t idle;
     unsigned handles;
     pr_bus_recv_fn on_msg;
@@ -144,14 +145,21 @@ static void skip_frames(struct pr_bus *b)
 
 enum received { RECEIVED_NOTHING, RECEIVED_BAD, RECEIVED_GOOD };
 
-static enum received receive_frames(struct pr_bus *b, struct pr_bus_msg *m)
+static enum received receive_frames(struct pr_bus *b, struct pr_bus_msg **ret)
 {
-    if (b->router && !receive_frame(b, &m->peer))
+    zmq_msg_t first;
+    (void)zmq_msg_init(&first);
+    if (!receive_frame(b, &first)) {
+        (void)zmq_msg_close(&first);
         return RECEIVED_NOTHING;
-    bool more = !b->router || zmq_msg_more(&m->peer) != 0;
-    for (size_t n = 0; more && n < FRAMES_MAX; n++) {
+    }
+    struct pr_bus_msg *m = *ret = new_msg();
+    bool more = zmq_msg_more(&first) != 0;
+    size_t n = b->router ? 0 : 1;
+    (void)zmq_msg_move(b->router ? &m->peer : &m->frames[0], &first);
+    for (; more && n < FRAMES_MAX; n++) {
         if (!receive_frame(b, &m->frames[n]))
-            return b->router || n > 0 ? RECEIVED_BAD : RECEIVED_NOTHING;
+            return RECEIVED_BAD;
         more = zmq_msg_more(&m->frames[n]) != 0;
     }
     if (more)
@@ -160,27 +168,23 @@ static enum received receive_frames(struct pr_bus *b, struct pr_bus_msg *m)
     return bad ? RECEIVED_BAD : RECEIVED_GOOD;
 }
 
-static unsigned events(struct pr_bus *b)
+/* False: there was nothing. */
+static bool receive_one(struct pr_bus *b)
 {
-    uint32_t v = 0;
-    size_t size = sizeof v;
-    if (zmq_getsockopt(b->socket, ZMQ_EVENTS, &v, &size) != 0)
-        return 0;
-    return v;
-}
-
-static void receive_one(struct pr_bus *b)
-{
-    struct pr_bus_msg *m = new_msg();
-    enum received r = receive_frames(b, m);
-    if (r == RECEIVED_GOOD) {
+    struct pr_bus_msg *m = NULL;
+    switch (receive_frames(b, &m)) {
+    case RECEIVED_NOTHING:
+        return false;
+    case RECEIVED_BAD:
+        b->counts.dropped++;
+        pr_bus_msg_free(m);
+        return true;
+    case RECEIVED_GOOD:
         b->counts.received++;
         b->on_msg(b->data, b, m);
-        return;
+        return true;
     }
-    if (r == RECEIVED_BAD)
-        b->counts.dropped++;
-    pr_bus_msg_free(m);
+    pr_unreachable();
 }
 
 static void on_idle(uv_idle_t *h);
@@ -189,24 +193,19 @@ static void drain(struct pr_bus *b)
 {
     pr_assert(!b->draining);
     b->draining = true;
-    unsigned n = 0;
-    while (!b->closing && (events(b) & ZMQ_POLLIN) != 0 && n++ < TURN_MESSAGES)
-        receive_one(b);
+    bool more = true;
+    for (unsigned n = 0; more && !b->closing && n < TURN_MESSAGES; n++)
+        more = receive_one(b);
     b->draining = false;
     if (b->closing)
         return;
-    if (n > TURN_MESSAGES)
+    if (more)
         uv_idle_start(&b->idle, on_idle);
     else
         uv_idle_stop(&b->idle);
 }
 
 static void on_idle(uv_idle_t *h)
-{
-    drain(h->data);
-}
-
-static void on_prepare(uv_prepare_t *h)
 {
     drain(h->data);
 }
@@ -280,8 +279,7 @@ static int send_all(struct pr_bus *b, struct pr_slice peer, struct pr_slice head
         (void)zmq_msg_close(payload);
     if (rc == 0)
         b->counts.sent++;
-    /* The edge may be gone with the send: look again before the loop sleeps. */
-    if (!b->draining && (events(b) & ZMQ_POLLIN) != 0)
+    if (!b->draining) /* else the drain ends with an empty receive anyway */
         uv_idle_start(&b->idle, on_idle);
     return rc;
 }
@@ -398,11 +396,10 @@ static struct pr_bus *attach(uv_loop_t *loop, void *socket, bool router, pr_bus_
     b->on_msg = on_msg;
     b->data = data;
     b->handles = HANDLES;
-    uv_prepare_init(loop, &b->prepare);
     uv_idle_init(loop, &b->idle);
-    b->poll.data = b->prepare.data = b->idle.data = b;
-    uv_prepare_start(&b->prepare, on_prepare);
+    b->poll.data = b->idle.data = b;
     uv_poll_start(&b->poll, UV_READABLE, on_poll);
+    uv_idle_start(&b->idle, on_idle); /* opening the socket may have consumed an edge already */
     return b;
 }
 
@@ -456,7 +453,7 @@ void pr_bus_count(const struct pr_bus *b, struct pr_bus_counts *ret)
 
 bool pr_bus_endpoint(const struct pr_bus *b, char *out, size_t size)
 {
-    return zmq_getsockopt(b->socket, ZMQ_LAST_ENDPOINT, out, &size) == 0;
+    return zmq_getsockopt(b->socket, ZMQ_LAST_ENDPOINT, out, &size) == 0; /* handles no commands: keeps the edge */
 }
 
 void pr_bus_close(struct pr_bus *b, void (*on_closed)(void *data), void *data)
@@ -467,6 +464,5 @@ void pr_bus_close(struct pr_bus *b, void (*on_closed)(void *data), void *data)
     b->on_closed = on_closed;
     b->on_closed_data = data;
     uv_close((uv_handle_t *)&b->poll, on_handle_closed);
-    uv_close((uv_handle_t *)&b->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&b->idle, on_handle_closed);
 }

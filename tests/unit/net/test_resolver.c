@@ -1,6 +1,7 @@
 /* The resolver against a DNS server in the same loop: cache, merging, both families, failures, cancel and close. */
 #include <arpa/inet.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
@@ -149,17 +150,37 @@ static void on_tcp(uv_stream_t *server, int status)
     uv_read_start((uv_stream_t *)c, on_alloc, on_tcp_read);
 }
 
+static int bound(int type, struct sockaddr_in *a)
+{
+    socklen_t n = sizeof *a;
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_true(fd >= 0);
+    if (bind(fd, (struct sockaddr *)a, n) == 0 && getsockname(fd, (struct sockaddr *)a, &n) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* One port that is free for both UDP and TCP. */
 static void start_server(struct fixture *f)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    int n = sizeof a;
-    uv_udp_init(&f->loop.uv, &f->udp);
-    assert_int_equal(uv_udp_bind(&f->udp, (struct sockaddr *)&a, 0), 0);
-    assert_int_equal(uv_udp_getsockname(&f->udp, (struct sockaddr *)&a, &n), 0);
+    struct sockaddr_in a;
+    int udp, tcp = -1;
+    for (unsigned tries = 0; tcp < 0; tries++) {
+        assert_true(tries < 1000);
+        a = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+        udp = bound(SOCK_DGRAM, &a);
+        assert_true(udp >= 0);
+        tcp = bound(SOCK_STREAM, &a);
+        if (tcp < 0)
+            close(udp);
+    }
     (void)snprintf(f->server, sizeof f->server, "127.0.0.1:%u", ntohs(a.sin_port));
+    uv_udp_init(&f->loop.uv, &f->udp);
     uv_tcp_init(&f->loop.uv, &f->tcp);
-    assert_int_equal(uv_tcp_bind(&f->tcp, (struct sockaddr *)&a, 0), 0);
     f->udp.data = f->tcp.data = f;
+    assert_int_equal(uv_udp_open(&f->udp, udp), 0);
+    assert_int_equal(uv_tcp_open(&f->tcp, tcp), 0);
     assert_int_equal(uv_listen((uv_stream_t *)&f->tcp, 8, on_tcp), 0);
     assert_int_equal(uv_udp_recv_start(&f->udp, on_alloc, on_udp), 0);
 }
