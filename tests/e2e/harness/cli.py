@@ -1,6 +1,7 @@
 """The postrider command as a person or a script uses it."""
 import json
 import os
+import pwd
 import subprocess
 
 from .box import program, sanitizer_env
@@ -34,6 +35,9 @@ class Cli:
 def supervised(box, *options):
     """`postrider run` on the box's configuration, as a Popen; its log in postrider-run.log."""
     box.write_config()
+    if os.geteuid() == 0:  # the daemons give root up: their user needs the folder
+        os.chown(box.dir, pwd.getpwnam("nobody").pw_uid, -1)
+        options += ("--user", "nobody")
     with open(os.path.join(box.dir, "postrider-run.log"), "ab") as out:
         return subprocess.Popen([program("postrider"), "run", *options, "-c", box.config_path], stdout=out, stderr=out,
                                 stdin=subprocess.DEVNULL, env=sanitizer_env(box.dir, "run"), cwd=box.dir)
