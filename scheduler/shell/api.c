@@ -7,15 +7,25 @@
 
 enum { ALIVE_MS = 10000, LANES_VIEW = 256, GATE_VIEW = 10000 };
 
-static uint64_t sum_groups(uint64_t groups_waiting, uint64_t busy)
-{
-    return groups_waiting > busy ? groups_waiting - busy : 0;
-}
-
 struct totals {
     uint64_t messages, bytes, held, ready, inflight, scheduled;
     bool ready_to_commit;
 };
+
+/* A message with several groups may be in several states: it is counted once, so that the states add up to all. */
+static void add_shard(struct totals *t, const struct shard_view *v)
+{
+    uint64_t left = v->counters.messages;
+    uint64_t held = PR_MIN(v->counters.held, left);
+    uint64_t inflight = PR_MIN(v->counters.leases, left - held);
+    uint64_t ready = PR_MIN(v->sched.ready, left - held - inflight);
+    t->messages += v->counters.messages;
+    t->bytes += v->counters.bytes;
+    t->held += held;
+    t->inflight += inflight;
+    t->ready += ready;
+    t->scheduled += left - held - inflight - ready;
+}
 
 static struct totals add_up(struct node *n)
 {
@@ -23,12 +33,7 @@ static struct totals add_up(struct node *n)
     for (uint32_t i = 0; i < n->n_shards; i++) {
         struct shard_view v;
         shard_view(n->shards[i], &v);
-        t.messages += v.counters.messages;
-        t.bytes += v.counters.bytes;
-        t.held += v.counters.held;
-        t.inflight += v.counters.leases;
-        t.ready += v.sched.ready;
-        t.scheduled += sum_groups(v.counters.groups_waiting, v.counters.leases + v.sched.ready + v.counters.held);
+        add_shard(&t, &v);
         t.ready_to_commit = t.ready_to_commit && v.leader;
     }
     return t;

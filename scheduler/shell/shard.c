@@ -50,6 +50,23 @@ void shard_tell_bus_state(struct shard *s)
     s->o.to_bus(s->o.data, p);
 }
 
+static void update_view(struct shard *s)
+{
+    struct shard_view v = {
+        .id = s->o.id,
+        .leader = s->leading,
+        .term = s->term,
+        .applied = fsm_applied(s->fsm),
+        .counters = *fsm_counters(s->fsm),
+    };
+    if (s->leading)
+        sched_stats(s->sched, &v.sched);
+    pthread_mutex_lock(&s->lock);
+    s->view = v;
+    pthread_mutex_unlock(&s->lock);
+    pr_metric_set(s->o.metrics, SM_RAFT_APPLIED, s->o.id, 0, 0, (int64_t)v.applied);
+}
+
 /* What gathered during the turn leaves. Flushing jobs may produce nothing new; flushing the batch may fail waiters, whose
  * answers then still go out. */
 static void turn_end(struct shard *s)
@@ -65,6 +82,8 @@ static void turn_end(struct shard *s)
         shard_batch_flush(s);
     shard_flush_acks(s);
     shard_flush_result_acks(s);
+    if (!s->failed && s->view.applied != fsm_applied(s->fsm))
+        update_view(s);
     if (s->out != NULL) {
         s->o.to_bus(s->o.data, s->out);
         s->out = NULL;
@@ -103,23 +122,6 @@ static void on_prepare(uv_prepare_t *p)
 static void on_check(uv_check_t *c)
 {
     turn_end(c->data);
-}
-
-static void update_view(struct shard *s)
-{
-    struct shard_view v = {
-        .id = s->o.id,
-        .leader = s->leading,
-        .term = s->term,
-        .applied = fsm_applied(s->fsm),
-        .counters = *fsm_counters(s->fsm),
-    };
-    if (s->leading)
-        sched_stats(s->sched, &v.sched);
-    pthread_mutex_lock(&s->lock);
-    s->view = v;
-    pthread_mutex_unlock(&s->lock);
-    pr_metric_set(s->o.metrics, SM_RAFT_APPLIED, s->o.id, 0, 0, (int64_t)v.applied);
 }
 
 static void on_second(uv_timer_t *t)

@@ -112,8 +112,8 @@ def test_queued_mail_survives_a_kill(box):
     box.sink.down()
     box.start(config={"queue": {"retry": ["1h"]}})
     ids = {box.submit(f"kept{i}@dest.example") for i in range(30)}
-    wait_until(lambda: all(m["attempts"] >= 1 for m in box.messages()) and len(box.messages()) == 30, 60,
-               "all were tried once")
+    # Not all are tried: after some refused connections the destination is suspended.
+    wait_until(lambda: any(m["attempts"] >= 1 for m in box.messages()) and len(box.messages()) == 30, 60, "some were tried")
     for p in box.processes.values():
         p.kill()
     for p in box.processes.values():
