@@ -30,8 +30,8 @@ int sched_result(struct sched *s, struct pr_now now, const struct sched_result *
     int rc = 0;
     step_begin(s, now);
     struct job *j = job_find(s, result->ref.msg_id, result->ref.group);
-    bool known = j != NULL && j->attempt_id == result->ref.attempt_id && j->state != SCHED_ISSUING &&
-                 j->state != SCHED_PROPOSED;
+    bool known = j != NULL && j->attempt_id != 0 && j->attempt_id == result->ref.attempt_id &&
+                 j->state != SCHED_ISSUING && j->state != SCHED_PROPOSED;
     struct lane *l = known && j->lane != NULL ? j->lane : pr_map_get(&s->lanes_by_id, result->lane);
     if (known && j->state == SCHED_COMMITTING) {
         rc = PR_EEXIST;
