@@ -1,10 +1,9 @@
 /* resolver.c - how a question travels:
  *   1. a *query* (mx or addr) has one *part* per record type (addr of both families: two);
  *   2. a part finds its *record* in the cache, or joins the *question* in flight for the same name and type, or starts one;
- *   3. the question's reply is parsed (dns_packet.c), kept in the cache and given to every part that waits for it;
+ *   3. the question's reply is parsed (dns_packet.c), kept in the cache (dns_cache.c) and given to every part that waits for it;
  *   4. a query with no part left waiting is put on the ready list; the idle handle makes the callbacks in the next turn,
- *      so none comes from inside a call, and none from inside c-ares.
- * Records are immutable and counted by reference: the cache and waiting queries share them. */
+ *      so none comes from inside a call, and none from inside c-ares. */
 #include "common/net/resolver.h"
 
 #include <ares.h>
@@ -13,10 +12,8 @@
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
 #include "common/base/buf.h"
-#include "common/base/list.h"
-#include "common/base/map.h"
 #include "common/net/clock.h"
-#include "common/net/dns_packet.h"
+#include "common/net/dns_cache.h"
 
 enum {
     TEMP_TTL_MS = 5000, /* failures, and refusals that do not say how long they hold */
@@ -29,31 +26,13 @@ enum {
     TICK_MAX_MS = 100,
     EDNS_BYTES = 1232,
     PARTS_MAX = 2,
-    KEY_MAX = 1 + PR_DNS_NAME_MAX,
-};
-
-struct record {
-    unsigned refs;
-    enum pr_dns_status status;
-    const char *error;
-    uint64_t expires_ms;
-    size_t n;
-    struct pr_dns_mx *mx; /* one block with the names */
-    struct in6_addr *addrs;
-};
-
-struct entry {
-    struct pr_list lru; /* of the resolver, most recent first */
-    struct record *record;
-    size_t key_len;
-    char key[KEY_MAX];
 };
 
 struct query;
 struct part {
     struct pr_list link; /* of the question while waiting */
     struct query *query;
-    struct record *record;
+    struct dns_record *record;
     bool cached;
 };
 
@@ -72,7 +51,7 @@ struct question {
     uint64_t started_us;
     struct pr_list parts;
     size_t key_len;
-    char key[KEY_MAX];
+    char key[DNS_KEY_MAX];
 };
 
 struct watch {
@@ -86,9 +65,10 @@ struct pr_resolver {
     uv_loop_t *loop;
     ares_channel channel;
     struct pr_resolver_options o;
-    struct pr_map cache, questions; /* by type and name */
-    struct pr_map queries;          /* by id */
-    struct pr_list lru, ready, watches;
+    struct dns_cache cache;
+    struct pr_map questions; /* by type and name */
+    struct pr_map queries;   /* by id */
+    struct pr_list ready, watches;
     uint64_t next_id;
     uv_timer_t tick;
     uv_idle_t idle;
@@ -98,38 +78,7 @@ struct pr_resolver {
     void *on_closed_data;
 };
 
-/* --- records and the cache --- */
-
-static void record_unref(struct record *r)
-{
-    if (r == NULL || --r->refs > 0)
-        return;
-    pr_free(r->mx);
-    pr_free(r->addrs);
-    pr_free(r);
-}
-
-static struct record *record_ref(struct record *r)
-{
-    r->refs++;
-    return r;
-}
-
-static struct pr_dns_mx *copy_mx(const struct pr_dns_mx *mx, size_t n)
-{
-    size_t bytes = 0;
-    for (size_t i = 0; i < n; i++)
-        bytes += strlen(mx[i].host) + 1;
-    struct pr_dns_mx *copy = pr_malloc(n * sizeof *copy + bytes);
-    char *names = (char *)(copy + n);
-    for (size_t i = 0; i < n; i++) {
-        size_t len = strlen(mx[i].host) + 1;
-        memcpy(names, mx[i].host, len);
-        copy[i] = (struct pr_dns_mx){.preference = mx[i].preference, .host = names};
-        names += len;
-    }
-    return copy;
-}
+/* --- answers --- */
 
 static uint64_t lifetime_ms(const struct pr_resolver *r, const struct pr_dns_reply *reply)
 {
@@ -147,59 +96,11 @@ static uint64_t lifetime_ms(const struct pr_resolver *r, const struct pr_dns_rep
     return TEMP_TTL_MS;
 }
 
-static struct record *record_new(const struct pr_resolver *r, const struct pr_dns_reply *reply, enum pr_dns_type type)
+static struct dns_record *new_record(const struct pr_resolver *r, const struct pr_dns_reply *reply,
+                                     enum pr_dns_type type)
 {
-    struct record *rec = pr_new(struct record);
-    rec->refs = 1;
-    rec->status = reply->status;
-    rec->error = reply->error;
-    rec->expires_ms = pr_clock_now().mono.ms + lifetime_ms(r, reply);
-    rec->n = reply->n;
-    if (reply->n > 0 && type == PR_DNS_MX)
-        rec->mx = copy_mx(reply->mx, reply->n);
-    else if (reply->n > 0)
-        rec->addrs = pr_memdup(reply->addrs, reply->n * sizeof *reply->addrs);
-    return rec;
+    return dns_record_new(reply, type, pr_clock_now().mono.ms + lifetime_ms(r, reply));
 }
-
-static void cache_remove(struct pr_resolver *r, struct entry *e)
-{
-    (void)pr_map_del_str(&r->cache, pr_slice(e->key, e->key_len));
-    pr_list_remove(&e->lru);
-    record_unref(e->record);
-    pr_free(e);
-}
-
-static struct record *cache_get(struct pr_resolver *r, struct pr_slice key)
-{
-    struct entry *e = pr_map_get_str(&r->cache, key);
-    if (e == NULL)
-        return NULL;
-    if (e->record->expires_ms <= pr_clock_now().mono.ms) {
-        cache_remove(r, e);
-        return NULL;
-    }
-    pr_list_remove(&e->lru);
-    pr_list_push_front(&r->lru, &e->lru);
-    return e->record;
-}
-
-static void cache_put(struct pr_resolver *r, struct pr_slice key, struct record *rec)
-{
-    struct entry *e = pr_map_get_str(&r->cache, key);
-    if (e != NULL)
-        cache_remove(r, e);
-    while (pr_map_count(&r->cache) >= r->o.cache_entries)
-        cache_remove(r, pr_list_entry(r->lru.prev, struct entry, lru));
-    e = pr_new(struct entry);
-    e->record = record_ref(rec);
-    e->key_len = key.len;
-    memcpy(e->key, key.ptr, key.len);
-    pr_list_push_front(&r->lru, &e->lru);
-    (void)pr_map_put_str(&r->cache, key, e);
-}
-
-/* --- answers --- */
 
 static void on_idle(uv_idle_t *h);
 
@@ -207,7 +108,7 @@ static void query_free(struct query *q)
 {
     for (size_t i = 0; i < q->n_parts; i++) {
         pr_list_remove(&q->parts[i].link);
-        record_unref(q->parts[i].record);
+        dns_record_unref(q->parts[i].record);
     }
     pr_list_remove(&q->ready);
     pr_free(q);
@@ -219,15 +120,15 @@ static void make_ready(struct pr_resolver *r, struct query *q)
     uv_idle_start(&r->idle, on_idle);
 }
 
-static void part_done(struct pr_resolver *r, struct part *p, struct record *rec, bool cached)
+static void part_done(struct pr_resolver *r, struct part *p, struct dns_record *rec, bool cached)
 {
-    p->record = record_ref(rec);
+    p->record = dns_record_ref(rec);
     p->cached = cached;
     if (--p->query->waiting == 0)
         make_ready(r, p->query);
 }
 
-static uint32_t seconds_left(const struct record *rec)
+static uint32_t seconds_left(const struct dns_record *rec)
 {
     uint64_t now_ms = pr_clock_now().mono.ms;
     return rec->expires_ms <= now_ms ? 0 : (uint32_t)PR_MIN((rec->expires_ms - now_ms) / 1000, (uint64_t)UINT32_MAX);
@@ -235,7 +136,7 @@ static uint32_t seconds_left(const struct record *rec)
 
 static void answer_of(const struct part *p, struct pr_dns_answer *ret)
 {
-    const struct record *rec = p->record;
+    const struct dns_record *rec = p->record;
     *ret = (struct pr_dns_answer){
         .status = rec->status,
         .error = rec->error,
@@ -256,7 +157,8 @@ static const struct part *worse(const struct part *a, const struct part *b)
 }
 
 /* IPv6 first; neither family can crowd the other out. */
-static size_t join_addrs(const struct record *six, const struct record *four, struct in6_addr out[PR_DNS_RECORDS_MAX])
+static size_t join_addrs(const struct dns_record *six, const struct dns_record *four,
+                         struct in6_addr out[PR_DNS_RECORDS_MAX])
 {
     size_t half = PR_DNS_RECORDS_MAX / 2;
     size_t n4 = four->n <= half ? four->n : PR_MIN(four->n, PR_DNS_RECORDS_MAX - PR_MIN(six->n, half));
@@ -338,14 +240,14 @@ static void question_done(struct question *q, struct pr_dns_reply *reply)
 {
     struct pr_resolver *r = q->resolver;
     struct pr_slice key = pr_slice(q->key, q->key_len);
-    struct record *rec = record_new(r, reply, q->type);
+    struct dns_record *rec = new_record(r, reply, q->type);
     if (r->o.on_query != NULL)
         r->o.on_query(r->o.on_query_data, type_name(q->type), reply->status, pr_clock_us() - q->started_us);
     (void)pr_map_del_str(&r->questions, key);
-    cache_put(r, key, rec);
+    dns_cache_put(&r->cache, key, rec);
     for (struct pr_list *n; (n = pr_list_pop_front(&q->parts)) != NULL;)
         part_done(r, pr_list_entry(n, struct part, link), rec, false);
-    record_unref(rec);
+    dns_record_unref(rec);
     if (pr_map_count(&r->questions) == 0)
         uv_timer_stop(&r->tick);
     pr_free(q);
@@ -375,10 +277,10 @@ static void on_tick(uv_timer_t *t)
     ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 }
 
-static struct record *temp_record(struct pr_resolver *r, enum pr_dns_status status, const char *error)
+static struct dns_record *temp_record(struct pr_resolver *r, enum pr_dns_status status, const char *error)
 {
     struct pr_dns_reply reply = {.status = status, .error = error};
-    return record_new(r, &reply, PR_DNS_A);
+    return new_record(r, &reply, PR_DNS_A);
 }
 
 static void ask(struct pr_resolver *r, struct part *p, struct pr_slice key, enum pr_dns_type type)
@@ -389,9 +291,9 @@ static void ask(struct pr_resolver *r, struct part *p, struct pr_slice key, enum
         return;
     }
     if (pr_map_count(&r->questions) >= QUESTIONS_MAX) {
-        struct record *rec = temp_record(r, PR_DNS_TEMP, "too many questions in flight");
+        struct dns_record *rec = temp_record(r, PR_DNS_TEMP, "too many questions in flight");
         part_done(r, p, rec, false);
-        record_unref(rec);
+        dns_record_unref(rec);
         return;
     }
     q = pr_new(struct question);
@@ -415,12 +317,12 @@ static void ask(struct pr_resolver *r, struct part *p, struct pr_slice key, enum
 
 static void start_part(struct pr_resolver *r, struct query *q, size_t i, struct pr_slice name, enum pr_dns_type type)
 {
-    char key[KEY_MAX];
+    char key[DNS_KEY_MAX];
     key[0] = (char)type;
     for (size_t k = 0; k < name.len; k++)
         key[1 + k] = pr_lower(name.ptr[k]);
     struct pr_slice k = pr_slice(key, 1 + name.len);
-    struct record *rec = cache_get(r, k);
+    struct dns_record *rec = dns_cache_get(&r->cache, k, pr_clock_now().mono.ms);
     if (rec != NULL)
         part_done(r, &q->parts[i], rec, true);
     else
@@ -429,9 +331,9 @@ static void start_part(struct pr_resolver *r, struct query *q, size_t i, struct 
 
 static void refuse_part(struct pr_resolver *r, struct part *p)
 {
-    struct record *rec = temp_record(r, PR_DNS_NXDOMAIN, NULL);
+    struct dns_record *rec = temp_record(r, PR_DNS_NXDOMAIN, NULL);
     part_done(r, p, rec, false);
-    record_unref(rec);
+    dns_record_unref(rec);
 }
 
 static uint64_t start_query(struct pr_resolver *r, struct pr_slice name, const enum pr_dns_type *types, unsigned n,
@@ -621,10 +523,9 @@ int pr_resolver_new(uv_loop_t *loop, const struct pr_resolver_options *o, struct
         return PR_EINVAL;
     }
     uint64_t seed = pr_random_seed(); /* peers choose the names */
-    pr_map_init(&r->cache, seed);
+    dns_cache_init(&r->cache, r->o.cache_entries, seed);
     pr_map_init(&r->questions, seed);
     pr_map_init(&r->queries, seed);
-    pr_list_init(&r->lru);
     pr_list_init(&r->ready);
     pr_list_init(&r->watches);
     uv_timer_init(loop, &r->tick);
@@ -651,11 +552,9 @@ void pr_resolver_close(struct pr_resolver *r, void (*on_closed)(void *data), voi
     for (struct query *q; (q = pr_map_next(&r->queries, &it, NULL)) != NULL;)
         query_free(q);
     ares_destroy(r->channel); /* frees the questions, closes the sockets */
-    while (!pr_list_empty(&r->lru))
-        cache_remove(r, pr_list_entry(r->lru.next, struct entry, lru));
     pr_map_fini(&r->queries);
     pr_map_fini(&r->questions);
-    pr_map_fini(&r->cache);
+    dns_cache_fini(&r->cache);
     uv_close((uv_handle_t *)&r->tick, on_handle_closed);
     uv_close((uv_handle_t *)&r->idle, on_handle_closed);
 }
