@@ -28,7 +28,7 @@ enum {
     HANDLES = 2,
     RECONNECT_MIN_MS = 100,
     RECONNECT_SPREAD_MS = 400,
-    RECONNECT_MAX_MS = 10000,
+    RECONNECT_MAX_MS = 1000, /* a scheduler that is back is found within a second */
     HANDSHAKE_MS = 5000,
     HEARTBEAT_MS = 5000,
     HEARTBEAT_TIMEOUT_MS = 15000,
