@@ -6,7 +6,7 @@
 #include "common/net/clock.h"
 #include "scheduler/shell/api.h"
 
-enum { SAMPLE = 5, GATE_VIEW = 10000, SCAN_ALL = UINT32_MAX };
+enum { SAMPLE = 5, DOMAINS = 32, GATE_VIEW = 10000, SCAN_ALL = UINT32_MAX };
 
 static const struct {
     const char *name;
@@ -24,12 +24,28 @@ struct selection {
     size_t n[NODE_SHARDS_MAX], cap[NODE_SHARDS_MAX];
     size_t total;
     char sample[SAMPLE][WIRE_QUEUE_ID_LEN + 1];
+    char *domains[DOMAINS]; /* of their recipients */
+    size_t n_domains;
+    bool more_domains; /* than fit */
 };
 
 static void selection_fini(struct selection *x)
 {
     for (size_t i = 0; i < NODE_SHARDS_MAX; i++)
         pr_free(x->ids[i]);
+    for (size_t i = 0; i < x->n_domains; i++)
+        pr_free(x->domains[i]);
+}
+
+static void note_domain(struct selection *x, struct pr_slice domain)
+{
+    for (size_t i = 0; i < x->n_domains; i++)
+        if (pr_slice_eq_str(domain, x->domains[i]))
+            return;
+    if (x->n_domains < DOMAINS)
+        x->domains[x->n_domains++] = pr_strndup(domain.ptr, domain.len);
+    else
+        x->more_domains = true;
 }
 
 static void select_id(struct selection *x, uint32_t shard, uint64_t msg_id)
@@ -47,6 +63,8 @@ static void select_id(struct selection *x, uint32_t shard, uint64_t msg_id)
 static bool on_row(void *data, const struct api_row *row)
 {
     select_id(data, row->shard, row->msg.msg_id);
+    for (size_t g = 0; g < row->n_groups; g++)
+        note_domain(data, row->groups[g].domain);
     return true;
 }
 
@@ -94,8 +112,10 @@ static int select_listed(struct node *n, json_t *ids, struct selection *x, struc
         int rc = api_parse_id(n, pr_slice_str(json_string_value(item)), &shard, &id, out);
         if (rc != 0)
             return rc;
-        if (qread_message(shard_stage(n->shards[shard]), id, &arena, &msg) == 0)
-            select_id(x, shard, id);
+        struct api_row row;
+        if (qread_message(shard_stage(n->shards[shard]), id, &arena, &msg) == 0 &&
+            api_read_row(n, shard, &msg, &arena, &row) == 0)
+            (void)on_row(x, &row);
         pr_arena_fini(&arena);
     }
     return 0;
@@ -147,6 +167,22 @@ static void write_outcome(struct pr_buf *b, const struct selection *x, size_t ch
     pr_buf_str(b, "]}\n");
 }
 
+static void probe(struct node *n, const char *domain)
+{
+    struct bus_post *post = bus_post_new(BUS_POST_FLUSH);
+    post->destination = domain == NULL ? NULL : pr_strdup(domain);
+    bus_server_post(n->bus, post);
+}
+
+/* Who asks for another try wants it now: destinations that are suspended are probed. */
+static void probe_domains(struct node *n, const struct selection *x)
+{
+    if (x->more_domains)
+        probe(n, NULL);
+    for (size_t i = 0; i < x->n_domains && !x->more_domains; i++)
+        probe(n, x->domains[i]);
+}
+
 static void run_action(struct node *n, json_t *body, enum admin_action action, struct pr_http_response *out)
 {
     struct selection x = {.total = 0};
@@ -156,6 +192,8 @@ static void run_action(struct node *n, json_t *body, enum admin_action action, s
         rc = act(n, action, &x, &changed);
         if (rc != 0)
             api_error_reply(out, rc);
+        else if (action == ADMIN_RETRY)
+            probe_domains(n, &x);
         pr_info(n->log, "admin_action", PR_SL("action", text_of(body, "action")), PR_U("matched", x.total),
                 PR_U("changed", changed), PR_SL("reason", text_of(body, "reason")));
     }
@@ -199,10 +237,8 @@ void api_flush(void *data, const struct pr_http_request *req, struct pr_http_res
     if (body == NULL)
         return;
     const char *destination = json_string_value(json_object_get(body, "destination"));
-    struct bus_post *post = bus_post_new(BUS_POST_FLUSH);
     size_t flows = 0;
     int rc = 0;
-    post->destination = destination == NULL ? NULL : pr_strdup(destination);
     for (uint32_t s = 0; s < n->n_shards && rc == 0; s++) {
         struct admin_request *r = admin_request_new(ADMIN_FLUSH);
         r->destination = destination == NULL ? NULL : pr_strdup(destination);
@@ -210,7 +246,7 @@ void api_flush(void *data, const struct pr_http_request *req, struct pr_http_res
         flows += rc == 0 ? r->changed : 0;
         admin_request_unref(r);
     }
-    bus_server_post(n->bus, post);
+    probe(n, destination);
     if (rc == 0)
         pr_buf_printf(&out->body, "{\"destinations\":%zu}\n", flows);
     else

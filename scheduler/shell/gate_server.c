@@ -179,6 +179,8 @@ void gate_server_flush(struct gate_server *g, const char *destination, struct pr
 {
     g->out = out;
     (void)gate_flush(g->gate, now, pr_slice_str(destination));
+    if (destination != NULL)
+        (void)gate_flush(g->gate, now, pr_config_destination(g->config, pr_slice_str(destination)));
     g->out = NULL;
 }
 

@@ -16,7 +16,7 @@ void gate_server_lane_down(struct gate_server *g, const struct lane_facts *lane,
 void gate_server_request(struct gate_server *g, const struct lane_facts *lane, const struct wire_gate_req *req,
                          struct pr_now now, struct bus_post *out);
 void gate_server_tick(struct gate_server *g, struct pr_now now, struct bus_post *out);
-/* "Retry now": suspended destinations are probed at once. destination NULL: all. */
+/* "Retry now": suspended destinations are probed at once. A destination, or a domain that goes there; NULL: all. */
 void gate_server_flush(struct gate_server *g, const char *destination, struct pr_now now, struct bus_post *out);
 size_t gate_server_view(struct gate_server *g, struct bus_gate_view *out, size_t max, struct pr_now now);
 

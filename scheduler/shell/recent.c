@@ -68,6 +68,12 @@ static const struct ended *worst(const struct recent *r, uint32_t shard, uint64_
     return found;
 }
 
+/* "550 5.1.1 ...", but not the enhanced status alone. */
+static bool starts_with_code(const struct ended *e)
+{
+    return e->text_len >= 3 && pr_is_digit(e->text[0]) && pr_is_digit(e->text[1]) && pr_is_digit(e->text[2]);
+}
+
 bool recent_find(struct recent *r, uint32_t shard, uint64_t msg_id, enum recent_how *ret_how, struct pr_buf *out)
 {
     if (r == NULL)
@@ -76,8 +82,12 @@ bool recent_find(struct recent *r, uint32_t shard, uint64_t msg_id, enum recent_
     const struct ended *e = worst(r, shard, msg_id);
     if (e != NULL) {
         *ret_how = e->how;
-        if (e->code != 0)
-            pr_buf_printf(out, "%u ", (unsigned)e->code);
+        size_t start = out->len;
+        /* A remote's reply begins with its code already. */
+        if (e->code != 0 && !starts_with_code(e))
+            pr_buf_printf(out, "%u", (unsigned)e->code);
+        if (out->len > start && e->text_len > 0)
+            pr_buf_char(out, ' ');
         pr_buf_append(out, e->text, e->text_len);
         if (e->remote_len > 0)
             pr_buf_printf(out, " (%.*s)", (int)e->remote_len, e->remote);

@@ -139,7 +139,9 @@ static void note_end(struct shard *s, const struct work *w, bool expired)
         if (w->out[i].outcome == MAIL_OUTCOME_PERM && shown->outcome != MAIL_OUTCOME_PERM)
             shown = &w->out[i];
     enum recent_how how = expired ? RECENT_EXPIRED : w->n_failed > 0 ? RECENT_BOUNCED : RECENT_DELIVERED;
-    recent_add(s->o.recent, s->o.id, w->in->ref.msg_id, how, shown->code, shown->diagnostic, w->in->remote);
+    /* Deliverers spare us the text of a success. */
+    struct pr_slice text = shown->diagnostic.len > 0 ? shown->diagnostic : shown->enhanced;
+    recent_add(s->o.recent, s->o.id, w->in->ref.msg_id, how, shown->code, text, w->in->remote);
 }
 
 static void on_result(struct shard *s, const struct peer *from, const struct wire_result *in)
