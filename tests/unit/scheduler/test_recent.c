@@ -24,9 +24,13 @@ static void test_recent(void **state)
     struct pr_buf b = {0};
     enum recent_how how;
     assert_false(recent_find(r, 0, 1, &how, &b));
-    recent_add(r, 0, 1, RECENT_DELIVERED, 250, PR_SLICE_LIT("2.0.0 Ok"), PR_SLICE_LIT("mx.example"));
-    expect(r, 0, 1, RECENT_DELIVERED, "250 2.0.0 Ok (mx.example)");
+    recent_add(r, 0, 1, RECENT_DELIVERED, 250, PR_SLICE_LIT("2.0.0"), PR_SLICE_LIT("mx.example"));
+    expect(r, 0, 1, RECENT_DELIVERED, "250 2.0.0 (mx.example)");
     assert_false(recent_find(r, 1, 1, &how, &b)); /* ids are of a shard */
+    recent_add(r, 0, 2, RECENT_BOUNCED, 550, PR_SLICE_LIT("550 5.1.1 nobody"), PR_SLICE_LIT(""));
+    expect(r, 0, 2, RECENT_BOUNCED, "550 5.1.1 nobody");
+    recent_add(r, 0, 3, RECENT_DELIVERED, 250, PR_SLICE_LIT(""), PR_SLICE_LIT(""));
+    expect(r, 0, 3, RECENT_DELIVERED, "250");
     recent_add(r, 0, 1, RECENT_BOUNCED, 0, PR_SLICE_LIT("no such host"), PR_SLICE_LIT(""));
     expect(r, 0, 1, RECENT_BOUNCED, "no such host");
     recent_add(r, 0, 1, RECENT_DELIVERED, 250, PR_SLICE_LIT("2.0.0 Ok"), PR_SLICE_LIT(""));
