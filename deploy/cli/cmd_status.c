@@ -11,7 +11,7 @@ static void role_rows(const json_t *o, struct cli_table *t)
     cli_table_cell(t, "%s", api_str(o, "role"));
     cli_table_cell(t, "%s", api_str(o, "node"));
     cli_table_cell(t, "%s", api_bool(o, "ready") ? "ready" : "NOT READY");
-    cli_table_cell(t, "%s", api_str(o, "version"));
+    cli_table_cell(t, "version %s", api_str(o, "version"));
     size_t i;
     json_t *p;
     json_array_foreach(json_object_get(o, "peers"), i, p) {
@@ -46,7 +46,7 @@ static void shard_rows(const json_t *o, struct cli_table *t)
 
 static void print_status(const json_t *o, bool headers, struct pr_buf *out)
 {
-    static const char *const roles[] = {"ROLE", "NODE", "STATE", "", NULL};
+    static const char *const roles[] = {"ROLE", "NODE", "STATE", "DETAIL", NULL};
     static const char *const shards[] = {">SHARD", "LEADER", ">TERM", ">APPLIED", ">MESSAGES", ">SIZE", NULL};
     struct cli_table t;
     cli_table_init(&t, roles, headers);
