@@ -205,6 +205,8 @@ static void apply_effect(struct shard *s, struct entry *e, const struct fsm_effe
             pr_metric_inc1(s->o.metrics, SM_DSN, 0);
         break;
     case FSM_CANCEL:
+        if (f->status == FSM_OK)
+            break; /* the result that ended the group has told the core */
         row = shard_row(&f->attempt.row);
         sched_row_gone(s->sched, now, row.flow, &row.key);
         break;

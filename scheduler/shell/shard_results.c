@@ -163,7 +163,10 @@ static void on_result(struct shard *s, const struct peer *from, const struct wir
                              .aborted = w.n_pending > 0 && w.n_pending == w.n_aborted,
                              .site_failure = in->scope == MAIL_SCOPE_SITE && w.n_pending > 0,
                              .expiry = {w.msg.expiry_ms}};
-    if (sched_result(s->sched, pr_clock_now(), &r, &decision) != 0)
+    int rc = sched_result(s->sched, pr_clock_now(), &r, &decision);
+    if (rc == PR_ECLOSED)
+        acknowledge(s, from, &ref); /* a job that died with its lane: ready again, nothing to commit */
+    if (rc != 0)
         return;
     if (decision.expire)
         expire_pending(s, &w);
