@@ -163,9 +163,9 @@ static bool sector_missing(struct pr_slice file, size_t from, size_t to)
 }
 
 /* The entry headers in the first sector look like ours: what stands there as their number can be believed. */
-static bool plausible_start(struct pr_slice file, size_t at)
+static bool plausible_start(struct pr_slice file, size_t at, size_t header_end)
 {
-    size_t end = (at / SECTOR + 1) * SECTOR;
+    size_t end = PR_MIN((at / SECTOR + 1) * SECTOR, header_end);
     for (size_t p = at + SUMS_LEN + COUNT_LEN; p + ENTRY_HEADER_LEN <= end; p += ENTRY_HEADER_LEN)
         if (!header_valid(file.ptr + p, 0))
             return false;
@@ -181,7 +181,7 @@ static bool looks_torn(struct pr_slice file, size_t at, const struct batch *b)
     case FAULT_HEADER:
         /* The start is missing; or it is there, and says how long the header is, of which a part is missing. */
         return sector_missing(file, at, PR_MIN((at / SECTOR + 1) * SECTOR, file.len)) ||
-               (b->n > 0 && b->n <= ENTRIES_MAX && b->header_end <= file.len && plausible_start(file, at) &&
+               (b->n > 0 && b->n <= ENTRIES_MAX && b->header_end <= file.len && plausible_start(file, at, b->header_end) &&
                 sector_missing(file, at, b->header_end));
     case FAULT_CONTENT:
     case FAULT_NONE:
