@@ -250,12 +250,20 @@ static void on_notice(void *data, const char *text)
     fprintf(stderr, "notice: %s\n", text);
 }
 
+static uint64_t parsed(const char *text)
+{
+    uint64_t v = 0;
+    if (pr_parse_u64(pr_slice_str(text), UINT64_MAX, &v) != 0)
+        abort();
+    return v;
+}
+
 static uint64_t option(int argc, char **argv, const char *name, uint64_t def)
 {
     size_t n = strlen(name);
     for (int i = 2; i < argc; i++)
         if (strncmp(argv[i], name, n) == 0 && argv[i][n] == '=')
-            return strtoull(argv[i] + n + 1, NULL, 10);
+            return parsed(argv[i] + n + 1);
     return def;
 }
 

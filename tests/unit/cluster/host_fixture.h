@@ -34,7 +34,7 @@ struct shard {
 static inline void shard_init(struct shard *s)
 {
     memset(s, 0, sizeof *s);
-    strcpy(s->dir, "/tmp/raft-host-XXXXXX");
+    (void)snprintf(s->dir, sizeof s->dir, "/tmp/raft-host-XXXXXX");
     if (mkdtemp(s->dir) == NULL)
         abort();
     raft_host_settings_default(&s->settings);

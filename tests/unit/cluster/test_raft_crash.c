@@ -375,10 +375,18 @@ static void test_kill_under_load(void **state)
     assert_int_equal(system(cmd), 0);
 }
 
+static uint64_t parsed(const char *text)
+{
+    uint64_t v = 0;
+    if (pr_parse_u64(pr_slice_str(text), UINT64_MAX, &v) != 0)
+        abort();
+    return v;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], "child") == 0)
-        return child_main(argv[2], strtoull(argv[3], NULL, 10));
+        return child_main(argv[2], parsed(argv[3]));
     const struct CMUnitTest tests[] = {
         {"test_kill_under_load", test_kill_under_load, NULL, NULL, argv[0]},
     };

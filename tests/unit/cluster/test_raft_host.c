@@ -376,9 +376,9 @@ static void test_fifty_megabytes(void **state)
 /* -------------------------------------------------------------------------------------------------------------- damage */
 
 /* Path of the newest file in the log directory whose name starts so. */
-static void find_file(const struct shard *s, const char *prefix, char path[256])
+static void find_file(const struct shard *s, const char *prefix, char path[512])
 {
-    char dir[128], best[128] = "";
+    char dir[128], best[256] = "";
     (void)snprintf(dir, sizeof dir, "%s/raft", s->dir);
     DIR *d = opendir(dir);
     assert_non_null(d);
@@ -387,7 +387,7 @@ static void find_file(const struct shard *s, const char *prefix, char path[256])
             (void)snprintf(best, sizeof best, "%s", e->d_name);
     closedir(d);
     assert_true(best[0] != '\0');
-    (void)snprintf(path, 256, "%s/%s", dir, best);
+    (void)snprintf(path, 512, "%s/%s", dir, best);
 }
 
 static void flip_bit(const char *path, long from_end)
@@ -422,7 +422,7 @@ static void refused(struct shard *s, const char *word)
 static void test_flipped_bit_is_refused(void **state)
 {
     struct shard *s = *state;
-    char path[256];
+    char path[512];
     fill_and_stop(s, 20);
     find_file(s, "0000", path);
     flip_bit(path, 300);
@@ -437,7 +437,7 @@ static void test_flipped_bit_is_refused(void **state)
 static void test_cut_file_is_refused(void **state)
 {
     struct shard *s = *state;
-    char path[256];
+    char path[512];
     struct stat st;
     fill_and_stop(s, 20);
     find_file(s, "0000", path);

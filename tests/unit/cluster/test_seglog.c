@@ -248,7 +248,7 @@ struct dir {
 static int dir_setup(void **state)
 {
     struct dir *d = pr_new(struct dir);
-    strcpy(d->path, "/tmp/seglog-XXXXXX");
+    (void)snprintf(d->path, sizeof d->path, "/tmp/seglog-XXXXXX");
     assert_non_null(mkdtemp(d->path));
     *state = d;
     return 0;

@@ -42,7 +42,7 @@ static int setup(void **state)
 {
     struct twin *t = *state;
     if (t->rocks) {
-        strcpy(t->dir, "/tmp/kv-test-XXXXXX");
+        (void)snprintf(t->dir, sizeof t->dir, "/tmp/kv-test-XXXXXX");
         assert_non_null(mkdtemp(t->dir));
     }
     open_twin(t);
