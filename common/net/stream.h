@@ -82,9 +82,9 @@ void pr_stream_resume(struct pr_stream *s);
 void pr_stream_start_tls(struct pr_stream *s, struct pr_tls_ctx *ctx, bool server, const char *server_name);
 bool pr_stream_is_tls(const struct pr_stream *s);
 
-/* Sends what is queued and our FIN, discards input (at most 1 MiB) until the peer's FIN (so that the last reply is not lost by a reset),
- * then closes; all that within linger_ms. 0: drops what is queued and closes at once. Idempotent; 0 also cuts a linger
- * short. on_close says 0, or PR_ETIMEOUT when output was left. */
+/* Sends what is queued and our FIN, discards input until the peer's FIN (so that the last reply is not lost by a reset; at
+ * most 1 MiB, then the rest waits unread), then closes; all that within linger_ms. 0: drops what is queued and closes at
+ * once. Idempotent; 0 also cuts a linger short. on_close says 0, or PR_ETIMEOUT when output was left. */
 void pr_stream_close(struct pr_stream *s, unsigned linger_ms);
 
 #endif

@@ -1,5 +1,5 @@
 /* Plain streams over real loopback sockets: order, pausing, back-pressure, and every way to end. */
-#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -328,7 +328,7 @@ static void test_last_reply_survives_unread_input(void **state)
     assert_int_equal(write(fd, block, sizeof block), sizeof block);
     WRITE(&t.server, "552 5.3.4 too big\r\n");
     peer_close(&t.server, 5000);
-    for (unsigned i = 0; i < 20; i++) {
+    for (unsigned i = 0; i < 10; i++) {
         (void)uv_run(&t.loop.uv, UV_RUN_NOWAIT);
         assert_int_equal(write(fd, block, sizeof block), sizeof block);
     }
@@ -338,6 +338,31 @@ static void test_last_reply_survives_unread_input(void **state)
     close(fd);
     RUN_UNTIL(&t.loop, t.server.n_close == 1);
     assert_int_equal(t.server.n_data, 0);
+    pair_close(&t);
+}
+
+/* A peer that goes on sending behind our last reply is not read for ever: it comes to a stop. */
+static void test_discarding_has_an_end(void **state)
+{
+    (void)state;
+    struct pair t;
+    static const char block[65536];
+    pair_listen_tcp(&t);
+    int fd = raw_connect(pr_listener_port(t.listener));
+    RUN_UNTIL(&t.loop, t.server.s != NULL);
+    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    WRITE(&t.server, "421\r\n");
+    peer_close(&t.server, WAIT_MS);
+    uint64_t end = pr_clock_now().mono.ms + WAIT_MS;
+    for (unsigned stuck = 0; stuck < 100;) {
+        (void)uv_run(&t.loop.uv, UV_RUN_NOWAIT);
+        stuck = write(fd, block, sizeof block) > 0 ? 0 : stuck + 1;
+        assert_true(pr_clock_now().mono.ms < end);
+    }
+    assert_int_equal(t.server.n_close, 0);
+    peer_close(&t.server, 0);
+    RUN_UNTIL(&t.loop, t.server.n_close == 1);
+    close(fd);
     pair_close(&t);
 }
 
@@ -469,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_linger_ends),
         cmocka_unit_test(test_linger_ends_after_sending),
         cmocka_unit_test(test_last_reply_survives_unread_input),
+        cmocka_unit_test(test_discarding_has_an_end),
         cmocka_unit_test(test_reply_before_reset_is_read),
         cmocka_unit_test(test_peer_reset),
         cmocka_unit_test(test_unix),
