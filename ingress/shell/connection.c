@@ -338,9 +338,8 @@ static void start_session(struct connection *c)
     if (c->has_addr)
         pr_addr_plain(&c->addr, c->addr_text);
     else
-        memcpy(c->addr_text, "127.0.0.1", sizeof "127.0.0.1"); /* a unix socket: this machine */
-    /* Who may open the socket's file is the operator's choice, as trusted_networks is. */
-    c->trusted = !c->has_addr || pr_config_trusted(c->policy->config, &c->addr);
+        memcpy(c->addr_text, "0.0.0.0", sizeof "0.0.0.0"); /* gone already */
+    c->trusted = c->has_addr && pr_config_trusted(c->policy->config, &c->addr);
     bool fits = limits_enter(w->shared->limits, l->conf, c->has_addr ? &c->addr : NULL);
     struct ing_peer peer = {
         .address = pr_slice_str(c->addr_text),
@@ -381,11 +380,6 @@ void connection_accept(struct door *d, uv_stream_t *server)
 
 /* ---- all of them ---- */
 
-static struct pr_list *first_open(struct worker *w)
-{
-    return pr_list_first(&w->connections);
-}
-
 void connections_shutdown(struct worker *w)
 {
     struct pr_list *it, *tmp;
@@ -396,23 +390,23 @@ void connections_shutdown(struct worker *w)
 void connections_cut(struct worker *w)
 {
     struct pr_list *it, *tmp;
-    if (first_open(w) == NULL)
-        return;
     pr_list_foreach(it, tmp, &w->connections)
         pr_stream_close(pr_list_entry(it, struct connection, link)->stream, 0);
 }
 
 void connections_feed(struct worker *w)
 {
-    struct pr_list due;
-    if (pr_list_empty(&w->starved) || budget_used(&w->shared->budget) >= budget_ceiling(&w->shared->budget, true))
+    enum { PIECE = 256 * 1024, PIECE_MIN = 64 * 1024 };
+    uint64_t used = budget_used(&w->shared->budget), ceiling = budget_ceiling(&w->shared->budget, true);
+    if (pr_list_empty(&w->starved) || used + PIECE_MIN > ceiling)
         return;
-    /* Those that are refused again go to the end of the other list. */
-    pr_list_init(&due);
-    for (struct pr_list *n; (n = pr_list_pop_front(&w->starved)) != NULL;)
-        pr_list_push_back(&due, n);
-    for (struct pr_list *n; (n = pr_list_pop_front(&due)) != NULL;)
-        step(pr_list_entry(n, struct connection, starved), (struct ing_event){.kind = ING_EV_SPACE});
+    /* As many as there is room for, the longest waiting first; those that are refused again go to the end. */
+    for (uint64_t n = (ceiling - used) / PIECE + 1; n > 0; n--) {
+        struct pr_list *first = pr_list_pop_front(&w->starved);
+        if (first == NULL)
+            return;
+        step(pr_list_entry(first, struct connection, starved), (struct ing_event){.kind = ING_EV_SPACE});
+    }
 }
 
 void connections_expire(struct worker *w)

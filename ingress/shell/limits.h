@@ -12,7 +12,7 @@
 struct limits;
 struct limits *limits_new(uint64_t seed);
 void limits_free(struct limits *l);
-/* addr: NULL for a unix socket, which only the listener's limit concerns. Counts in any case; false: one too many. */
+/* addr: NULL if unknown: only the listener's limit concerns it. Counts in any case; false: one too many. */
 bool limits_enter(struct limits *l, const struct pr_conf_listener *at, const struct in6_addr *addr);
 void limits_leave(struct limits *l, const char *listener, const struct in6_addr *addr);
 
