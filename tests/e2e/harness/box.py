@@ -1,5 +1,6 @@
 """One Postrider on this machine: the three daemons as processes, a DNS server and a sink, in a directory of its own."""
 import copy
+import ctypes
 import os
 import shutil
 import signal
@@ -42,6 +43,11 @@ def sanitizer_env(directory, name):
     return env
 
 
+def die_with_parent():
+    """For the child: SIGKILL when the test runner ends, however it ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 class Plain(yaml.SafeDumper):
     """No anchors: our configuration refuses them."""
 
@@ -73,7 +79,7 @@ class Process:
         self.killed = False
         with open(self.log.path, "ab") as out:
             self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.directory,
-                                          env=sanitizer_env(self.directory, self.name))
+                                          env=sanitizer_env(self.directory, self.name), preexec_fn=die_with_parent)
 
     @property
     def pid(self):
