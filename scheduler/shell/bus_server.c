@@ -12,7 +12,7 @@
 #include "scheduler/shell/gate_server.h"
 #include "scheduler/shell/metrics.h"
 
-enum { TICK_MS = 100, HELLO_OK_EVERY_MS = 1000, LANE_SILENT_MS = 5000, LANES_MAX = 4096, SHARDS_MAX = 64 };
+enum { TICK_MS = 100, HELLO_OK_EVERY_MS = 1000, LANE_SILENT_MS = 5000, LANES_MAX = 4096, SHARDS_MAX = 64, EARLY_MAX = 8 };
 /* Unacknowledged enqueue bytes one ingress lane may have at one shard. */
 static const uint64_t WINDOW_BYTES = 16u * 1024 * 1024;
 
@@ -22,6 +22,8 @@ struct lane {
     char bulk_routing[PR_BUS_PEER_MAX];
     uint8_t bulk_len;
     bool member; /* known to the gate */
+    struct shard_post *early[EARLY_MAX]; /* gate requests that came before its record was committed */
+    size_t n_early;
 };
 
 struct bus_server {
@@ -114,6 +116,13 @@ static void count_peers(struct bus_server *b)
         pr_metric_set(b->o.metrics, SM_BUS_PEERS, r, 0, 0, n[r]);
 }
 
+static void lane_free(struct lane *l)
+{
+    for (size_t i = 0; i < l->n_early; i++)
+        shard_post_free(l->early[i]);
+    pr_free(l);
+}
+
 static void lane_down(struct bus_server *b, struct lane *l, const char *reason)
 {
     pthread_mutex_lock(&b->lock);
@@ -125,7 +134,7 @@ static void lane_down(struct bus_server *b, struct lane *l, const char *reason)
     tell_shards(b, l, SHARD_POST_LANE_DOWN);
     pr_info(b->o.log, "lane_down", PR_SL("node", pr_slice(l->facts.node, l->facts.node_len)), PR_U("lane", l->facts.lane),
             PR_S("reason", reason));
-    pr_free(l);
+    lane_free(l);
     count_peers(b);
 }
 
@@ -283,7 +292,11 @@ static void on_frame(struct bus_server *b, struct shard_post *item)
     if (item->msg.type == WIRE_HEARTBEAT) {
         shard_post_free(item);
     } else if (item->msg.type == WIRE_GATE_REQ && l->facts.role == WIRE_ROLE_DELIVERER) {
-        if (l->member) /* else it asks again, when its record is committed */
+        if (!l->member && l->n_early < EARLY_MAX) {
+            l->early[l->n_early++] = item;
+            return;
+        }
+        if (l->member)
             on_gate_request(b, l, &item->msg.gate_req);
         shard_post_free(item);
     } else if (shard_of(&item->msg, l->facts.role, &shard) == 0) {
@@ -347,16 +360,29 @@ static void on_state(struct bus_server *b, const struct wire_shard_state *s)
         send_hello_ok_to_all(b);
 }
 
-static void on_member(struct bus_server *b, uint32_t lane_id)
+static struct lane *lane_by_id(struct bus_server *b, uint32_t lane_id)
 {
     size_t it = 0;
-    pthread_mutex_lock(&b->lock);
     for (struct lane *l; (l = pr_map_next(&b->by_routing, &it, NULL)) != NULL;)
-        if (l->facts.lane_id == lane_id) {
-            l->member = true;
-            gate_server_lane_up(b->gate, &l->facts, pr_clock_now());
-        }
+        if (l->facts.lane_id == lane_id)
+            return l;
+    return NULL;
+}
+
+static void on_member(struct bus_server *b, uint32_t lane_id)
+{
+    struct lane *l = lane_by_id(b, lane_id);
+    if (l == NULL || l->member)
+        return;
+    pthread_mutex_lock(&b->lock);
+    l->member = true;
+    gate_server_lane_up(b->gate, &l->facts, pr_clock_now());
     pthread_mutex_unlock(&b->lock);
+    for (size_t i = 0; i < l->n_early; i++) {
+        on_gate_request(b, l, &l->early[i]->msg.gate_req);
+        shard_post_free(l->early[i]);
+    }
+    l->n_early = 0;
 }
 
 static void on_post(struct pr_worker *w, void *posted, void *data)
@@ -476,7 +502,7 @@ void bus_server_join(struct bus_server *b)
     if (b->worker != NULL)
         pr_worker_join(b->worker);
     for (struct lane *l; (l = pr_map_next(&b->by_routing, &it, NULL)) != NULL;)
-        pr_free(l);
+        lane_free(l);
     pr_map_fini(&b->by_routing);
     pr_map_fini(&b->by_bulk);
     gate_server_free(b->gate);
