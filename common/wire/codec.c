@@ -75,7 +75,8 @@ Postrider__Payload *wire_put_payload(struct wire_encoder *e, struct pr_slice byt
     postrider__payload__init(p);
     p->length = bytes.len;
     /* Bytes that were built in place are not copied. */
-    if (bytes.ptr >= e->payload->ptr && bytes.ptr + bytes.len <= e->payload->ptr + e->payload->len) {
+    if (e->payload->len > 0 && bytes.ptr >= e->payload->ptr && bytes.ptr < e->payload->ptr + e->payload->len) {
+        pr_assert(bytes.len <= (size_t)(e->payload->ptr + e->payload->len - bytes.ptr));
         p->offset = (uint64_t)(bytes.ptr - e->payload->ptr);
         return p;
     }
