@@ -38,8 +38,8 @@ void raft_host_settings_default(struct raft_host_settings *s)
         .segment_bytes = 16 * MB,
         .max_inflight = 32,
         .disk_retry_ms = 1000,
-        .flush_bytes = 64 * MB,
-        .trailing_bytes = 16 * MB,
+        .flush_bytes = 32 * MB,
+        .trailing_bytes = 8 * MB,
         .capacity_threshold_kb = 4096,
     };
 }
@@ -53,8 +53,9 @@ int raft_host_settings_check(const struct raft_host_settings *s, const char **re
         {"node_id", s->node_id, 1, UINT64_MAX},
         {"election_timeout_ms", s->election_timeout_ms, 100, 60000},
         {"heartbeat_ms", s->heartbeat_ms, 10, s->election_timeout_ms / 2},
-        /* libraft counts free log space in 16 bits of KB, over three segments; at 28 MB each it overflows. */
-        {"segment_bytes", s->segment_bytes, 1 * MB, 24 * MB},
+        /* libraft counts free log space in 16 bits of KB, over three segments: above 21 MB it wraps, and proposals are
+         * refused for lack of space now and then, or for ever. */
+        {"segment_bytes", s->segment_bytes, 1 * MB, 20 * MB},
         {"max_inflight", s->max_inflight, 1, 256},
         {"disk_retry_ms", s->disk_retry_ms, 10, 60000},
         {"flush_bytes", s->flush_bytes, 1 * MB, 1024 * MB},

@@ -22,11 +22,11 @@ struct raft_host_settings {
     uint64_t node_id;              /* raft id, > 0, never reused after losing a directory */
     uint32_t election_timeout_ms;  /* 100..60000 */
     uint32_t heartbeat_ms;         /* 10..election/2 */
-    uint64_t segment_bytes;        /* 1..24 MB: at 28 MB libraft's capacity counter overflows */
+    uint64_t segment_bytes;        /* 1..20 MB, whole MB: three of them must fit libraft's capacity counter */
     uint32_t max_inflight;         /* 1..256 entries */
     uint32_t disk_retry_ms;        /* 10..60000 */
-    uint64_t flush_bytes;          /* applied bytes between two flushes, 1 MB..1 GB */
-    uint64_t trailing_bytes;       /* log kept behind a snapshot, 1 MB..1 GB */
+    uint64_t flush_bytes;          /* applied bytes between two flushes, 1 MB..1 GB; held in memory by libraft */
+    uint64_t trailing_bytes;       /* log kept behind a snapshot, 1 MB..1 GB; held in memory too */
     uint32_t capacity_threshold_kb; /* free preallocated log space below which proposals get PR_ENOSPC */
 };
 void raft_host_settings_default(struct raft_host_settings *s);
@@ -39,7 +39,8 @@ struct raft_host_callbacks {
     void (*on_leader)(void *data, uint64_t term);
     /* Leadership lost; open proposals have been or are being answered PR_EUNKNOWN. */
     void (*on_follower)(void *data);
-    /* The process must stop; text says what happened, where, and what to do. Called at most once. */
+    /* The process must end before the loop turns again: libraft 0.22.1 may touch freed memory when it retries a failed
+     * write. text says what happened, where, and what to do. Called at most once. */
     void (*on_fatal)(void *data, const char *text);
     /* Degraded or noteworthy, once per fact. May be NULL. */
     void (*on_notice)(void *data, const char *text);

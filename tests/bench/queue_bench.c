@@ -165,6 +165,17 @@ static void on_done(void *data, int status, uint64_t index, const struct fsm_eff
     flush(b);
 }
 
+static int compare_u32(const void *pa, const void *pb)
+{
+    uint32_t a = *(const uint32_t *)pa, b = *(const uint32_t *)pb;
+    return (a > b) - (a < b);
+}
+
+static double percentile(const struct bench *b, uint64_t permille)
+{
+    return b->n_latency == 0 ? 0 : b->latency_us[(b->n_latency - 1) * permille / 1000] / 1e3;
+}
+
 static void report(struct bench *b)
 {
     double s = (double)(now_us(CLOCK_MONOTONIC) - b->t0) / 1e6;
@@ -173,17 +184,14 @@ static void report(struct bench *b)
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
     raft_host_stats(b->host, &st);
-    for (uint64_t i = 1; i < b->n_latency; i++) /* insertion of a nearly sorted sample is enough for two percentiles */
-        for (uint64_t j = i; j > 0 && j + 1000 > i && b->latency_us[j - 1] > b->latency_us[j]; j--) {
-            uint32_t t = b->latency_us[j];
-            b->latency_us[j] = b->latency_us[j - 1];
-            b->latency_us[j - 1] = t;
-        }
+    qsort(b->latency_us, b->n_latency, sizeof *b->latency_us, compare_u32);
     printf("%.0f msg/s, %.1f us CPU per message, %.1f messages per entry, log %.1f KB per message, %llu flushes, "
            "%llu snapshots, max RSS %ld MB\n",
            (double)b->finished / s, cpu / (double)b->finished, (double)b->finished / (double)b->entries,
            (double)st.appended_bytes / 1024 / (double)b->finished, (unsigned long long)st.flushes,
            (unsigned long long)st.snapshots, u.ru_maxrss / 1024);
+    printf("enqueue to acknowledgement: p50 %.1f ms, p99 %.1f ms, max %.1f ms\n", percentile(b, 500), percentile(b, 990),
+           percentile(b, 1000));
     printf("store: %llu MB on disk, %llu MB in memtables; queue: %llu messages\n",
            (unsigned long long)b->kv->ops->property(b->kv, KV_PROP_DISK_BYTES) >> 20,
            (unsigned long long)b->kv->ops->property(b->kv, KV_PROP_MEMORY_BYTES) >> 20,

@@ -117,7 +117,7 @@ static void test_settings(void **state)
     const char *field = NULL;
     raft_host_settings_default(&s);
     assert_int_equal(raft_host_settings_check(&s, &field), 0);
-    s.segment_bytes = 28 * MB;
+    s.segment_bytes = 24 * MB;
     assert_int_equal(raft_host_settings_check(&s, &field), PR_ERANGE);
     assert_string_equal(field, "segment_bytes");
     s.segment_bytes = 16 * MB + 4096;
