@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "common/base/alloc.h"
@@ -26,6 +27,7 @@ struct shard {
     uint64_t led_term;
     unsigned notices;
     bool stopped;
+    int fatal_exit; /* exit status on a fatal error; 0: abort */
     char error[1024];  /* of a failed start */
     char notice[1024]; /* the last one */
     void (*on_lead)(struct shard *s);
@@ -69,8 +71,10 @@ static inline void on_shard_follower(void *data)
 
 static inline void on_shard_fatal(void *data, const char *text)
 {
-    (void)data;
+    const struct shard *s = data;
     fprintf(stderr, "fatal: %s\n", text);
+    if (s->fatal_exit != 0)
+        _exit(s->fatal_exit);
     abort();
 }
 

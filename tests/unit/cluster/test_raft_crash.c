@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,7 +23,8 @@
 
 extern char **environ;
 
-enum { ROUNDS = 50 };
+enum { ROUNDS = 50, DISK_FAILED = 42 };
+#define SEED_FAILING_DISK 1000000ULL /* from here on the child's disk takes no more than 600 KB per file */
 
 /* ---------------------------------------------------------------------------------------------------------------- child */
 
@@ -33,6 +35,7 @@ struct child {
     struct pr_buf out;
     uint64_t next_attempt;
     uint64_t alive;
+    bool failing_disk;
     char body[20000];
 };
 
@@ -174,9 +177,20 @@ static void on_released(void *data, int status, uint64_t index, const struct fsm
     on_applied(c, status, index, effects);
 }
 
+/* Writes beyond this size fail from now on, as on a disk that fails: the log's files are larger. */
+static void break_disk(void)
+{
+    struct rlimit limit = {600000, 600000};
+    (void)signal(SIGXFSZ, SIG_IGN);
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0)
+        _exit(10);
+}
+
 static void on_lead(struct shard *s)
 {
     struct child *c = pr_container_of(s, struct child, shard);
+    if (c->failing_disk)
+        break_disk();
     uint64_t cursor = 0;
     bool more;
     if (qread_messages(fsm_stage(s->fsm), &cursor, 100000, on_found, c, &more) != 0)
@@ -204,6 +218,8 @@ static int child_main(const char *dir, uint64_t seed)
     c->shard.kv_settings.write_buffer_bytes = MB; /* RocksDB also flushes by itself */
     c->shard.spill_bytes = seed % 2 == 0 ? 100000 : 0;
     c->shard.on_lead = on_lead;
+    c->shard.fatal_exit = DISK_FAILED;
+    c->failing_disk = seed >= SEED_FAILING_DISK;
     (void)snprintf(c->shard.dir, sizeof c->shard.dir, "%s", dir);
     if (shard_start(&c->shard) != 0) {
         fprintf(stderr, "%s\n", c->shard.error);
@@ -308,8 +324,8 @@ static uint64_t now_ms(void)
     return uv_hrtime() / 1000000;
 }
 
-/* Runs a child until it was ready and run_ms more have passed; then kills it and reads what is left. */
-static void run_round(struct books *b, const char *self, const char *dir, uint64_t seed, uint64_t run_ms)
+/* Runs a child until it was ready and run_ms more have passed; then kills it and reads what is left. Its status. */
+static int run_child(struct books *b, const char *self, const char *dir, uint64_t seed, uint64_t run_ms)
 {
     int fds[2];
     pid_t pid;
@@ -348,9 +364,15 @@ static void run_round(struct books *b, const char *self, const char *dir, uint64
     close(fds[0]);
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(b->ready);
+    return status;
+}
+
+static void run_round(struct books *b, const char *self, const char *dir, uint64_t seed, uint64_t run_ms)
+{
+    int status = run_child(b, self, dir, seed, run_ms);
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
         fail_msg("round %u: the child ended by itself, status %d", b->round, status);
-    assert_true(b->ready);
 }
 
 static void test_kill_under_load(void **state)
@@ -383,12 +405,34 @@ static uint64_t parsed(const char *text)
     return v;
 }
 
+/* A write of the log that fails ends the process in order, and loses nothing that was acknowledged. */
+static void test_failing_disk(void **state)
+{
+    const char *self = *state;
+    char dir[64] = "/tmp/raft-crash-XXXXXX", cmd[96];
+    struct books b = {0};
+    assert_non_null(mkdtemp(dir));
+    pr_map_init(&b.fates, 0);
+    for (b.round = 0; b.round < 5; b.round++) {
+        int status = run_child(&b, self, dir, SEED_FAILING_DISK + b.round, 60000);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != DISK_FAILED)
+            fail_msg("round %u: status %x", b.round, (unsigned)status);
+        run_round(&b, self, dir, b.round, 20);
+    }
+    assert_true(b.acked > 5);
+    pr_map_fini(&b.fates);
+    pr_buf_fini(&b.line);
+    (void)snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
+    assert_int_equal(system(cmd), 0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], "child") == 0)
         return child_main(argv[2], parsed(argv[3]));
     const struct CMUnitTest tests[] = {
         {"test_kill_under_load", test_kill_under_load, NULL, NULL, argv[0]},
+        {"test_failing_disk", test_failing_disk, NULL, NULL, argv[0]},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
