@@ -277,6 +277,7 @@ int fsm_apply(struct fsm *f, uint64_t index, uint64_t term, struct pr_slice entr
     fsm_flows_forget_dropped(f);
     stage_lock(f->stage);
     int err = apply_entry(f, index, entry);
+    bool spill = stage_bytes(f->stage) > f->spill_bytes || stage_rows(f->stage) > f->spill_rows;
     stage_unlock(f->stage);
     pr_arena_fini(&f->arena);
     f->effects = NULL;
@@ -287,9 +288,7 @@ int fsm_apply(struct fsm *f, uint64_t index, uint64_t term, struct pr_slice entr
     }
     f->applied = index;
     f->applied_term = term;
-    if (stage_bytes(f->stage) > f->spill_bytes || stage_rows(f->stage) > f->spill_rows)
-        return fsm_spill(f);
-    return 0;
+    return spill ? fsm_spill(f) : 0;
 }
 
 void fsm_skip(struct fsm *f, uint64_t index, uint64_t term)

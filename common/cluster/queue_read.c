@@ -16,7 +16,7 @@ enum { STEP_ROWS = 64 };
 static int fetch(struct stage *s, enum kv_cf cf, struct key k, struct pr_arena *arena, struct pr_slice *ret)
 {
     struct pr_slice row;
-    int err = stage_get(s, cf, key_slice(&k), &row);
+    int err = stage_peek(s, cf, key_slice(&k), &row);
     if (err == 0)
         *ret = pr_arena_dup(arena, row);
     return err;
@@ -79,7 +79,7 @@ static int fetch_group(struct stage *s, uint64_t msg_id, uint16_t group, struct 
 {
     struct pr_slice row, lease;
     struct key k = key_lease(msg_id, group);
-    int leased = stage_get(s, KV_LEASE, key_slice(&k), &lease);
+    int leased = stage_peek(s, KV_LEASE, key_slice(&k), &lease);
     if (leased != 0 && leased != PR_ENOTFOUND)
         return leased;
     int err = fetch(s, KV_RCPT, key_rcpt(msg_id, group), arena, &row);
@@ -141,7 +141,7 @@ static int read_into(struct stage *s, enum kv_cf cf, struct pr_slice key, struct
 {
     struct pr_slice row;
     stage_lock(s);
-    int err = stage_get(s, cf, key, &row);
+    int err = stage_peek(s, cf, key, &row);
     if (err == 0)
         pr_buf_add(out, row);
     stage_unlock(s);
@@ -169,7 +169,7 @@ static int fetch_job(struct stage *s, uint64_t msg_id, uint16_t group, size_t bo
         return err;
     struct pr_slice row;
     struct key k = key_body(ret->msg.body_id, 0);
-    err = stage_get(s, KV_BODY, key_slice(&k), &row);
+    err = stage_peek(s, KV_BODY, key_slice(&k), &row);
     if (err == 0 && row.len <= body_max) {
         pr_buf_add(body, row);
         ret->inlined = true;
@@ -336,7 +336,7 @@ static int on_group(void *ctx, const struct row *row, struct pr_arena *arena, en
     struct key k = key_lease(msg_id, group);
     struct pr_slice lease;
     stage_lock(c->stage);
-    int leased = stage_get(c->stage, KV_LEASE, key_slice(&k), &lease);
+    int leased = stage_peek(c->stage, KV_LEASE, key_slice(&k), &lease);
     stage_unlock(c->stage);
     if (leased != 0 && leased != PR_ENOTFOUND)
         return leased;

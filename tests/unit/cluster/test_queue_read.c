@@ -369,6 +369,12 @@ static void *read_all(void *data)
         while (more)
             assert_int_equal(qread_messages(fsm_stage(r->w->fsm), &cursor, 50, on_seen, &seen, &more), 0);
         assert_int_equal(seen.at, PR_ARRAY_LEN(r->stable)); /* none of the quiet ones was missed */
+        for (size_t i = 0; i < PR_ARRAY_LEN(r->stable); i++) {
+            struct pr_arena arena = {0};
+            struct qread_group g;
+            assert_int_equal(qread_group(fsm_stage(r->w->fsm), r->stable[i], 0, &arena, &g), 0);
+            pr_arena_fini(&arena);
+        }
         atomic_fetch_add(&r->passes, 1);
     }
     return NULL;

@@ -101,6 +101,9 @@ static void test_reading_keeps_rows(void **state)
     struct stage *s = new_stage(kv);
     stage_insert(s, KV_MSG, sl("m"), sl("1"));
     assert_int_equal(stage_spill(s), 0);
+    struct pr_slice got;
+    assert_int_equal(stage_peek(s, KV_MSG, sl("m"), &got), 0);
+    assert_int_equal(stage_rows(s), 0);
     want(s, KV_MSG, "m", "1");
     assert_int_equal(stage_rows(s), 1);
     stage_remove(s, KV_MSG, sl("m"));
