@@ -11,7 +11,8 @@ ACCEPTED, REFUSED, UNKNOWN, ABORTED = "accepted", "refused", "unknown", "aborted
 
 @dataclass
 class Record:
-    """One message. ABORTED: the final dot was never sent. UNKNOWN: it was, and no reply came."""
+    """One message. ABORTED: the final dot was never sent. UNKNOWN: it was, and no reply came,
+    or one that leaves it open."""
     id: str
     rcpts: list
     digest: str
@@ -130,7 +131,8 @@ class Load:
             record.outcome = ACCEPTED
             record.queue_id = text.split()[-1]
             return True
-        record.outcome = REFUSED
+        # The queue died or timed out in between: the one refusal that says "perhaps stored".
+        record.outcome = UNKNOWN if "did not confirm" in text else REFUSED
         return code != 421
 
     def _refused(self, record, code, text):
