@@ -40,6 +40,7 @@ void raft_host_settings_default(struct raft_host_settings *s)
         .disk_retry_ms = 1000,
         .flush_bytes = 32 * MB,
         .trailing_bytes = 8 * MB,
+        .dead_bytes = 256 * MB,
         .capacity_threshold_kb = 4096,
     };
 }
@@ -60,6 +61,7 @@ int raft_host_settings_check(const struct raft_host_settings *s, const char **re
         {"disk_retry_ms", s->disk_retry_ms, 10, 60000},
         {"flush_bytes", s->flush_bytes, 1 * MB, 1024 * MB},
         {"trailing_bytes", s->trailing_bytes, 1 * MB, 1024 * MB},
+        {"dead_bytes", s->dead_bytes, 1 * MB, 1024 * 1024 * MB},
         {"capacity_threshold_kb", s->capacity_threshold_kb, 0, s->segment_bytes / 1024},
     };
     for (size_t i = 0; i < PR_ARRAY_LEN(fields); i++) {
@@ -308,6 +310,7 @@ static void on_watch(uv_timer_t *handle)
         raft_host_notice(h, "the log in %s has taken no write for %d seconds: disk full or failing", h->dir,
                          STALL_MS / 1000);
     h->stall_told = stalled;
+    raft_compact_maybe(h);
 }
 
 void raft_host_flush(struct raft_host *h)
@@ -375,6 +378,7 @@ static void begin_stop(struct raft_host *h)
     uv_idle_stop(&h->idle);
     uv_timer_stop(&h->timer);
     drop_waiting(h);
+    raft_compact_stop(h);
     raft_close(&h->raft, on_raft_closed);
 }
 

@@ -27,6 +27,7 @@ struct raft_host_settings {
     uint32_t disk_retry_ms;        /* 10..60000 */
     uint64_t flush_bytes;          /* applied bytes between two flushes, 1 MB..1 GB; held in memory by libraft */
     uint64_t trailing_bytes;       /* log kept behind a snapshot, 1 MB..1 GB; held in memory too */
+    uint64_t dead_bytes; /* disk used beyond twice the live mail before bodies are compacted, 1 MB..1 TB */
     uint32_t capacity_threshold_kb; /* free preallocated log space below which proposals get PR_ENOSPC */
 };
 void raft_host_settings_default(struct raft_host_settings *s);
@@ -86,6 +87,7 @@ struct raft_host_stats {
     uint64_t log_bytes; /* entries kept in memory */
     uint64_t appended_bytes, applied_entries, flushes, snapshots;
     uint64_t inflight_bytes;
+    uint64_t compactions; /* of bodies, begun */
 };
 void raft_host_stats(const struct raft_host *h, struct raft_host_stats *ret);
 /* Starts a flush now (for an orderly stop, or to shorten the next start). No-op when one runs. */

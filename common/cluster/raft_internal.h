@@ -4,12 +4,14 @@
  *   raft_hooks.c     what is put between libraft and its disk backend, and the replaced network
  *   raft_machine.c   libraft's view of the state machine: apply, manifest snapshots, restore, load
  *   raft_flush.c     bringing RocksDB up to date so that the log can be shortened
+ *   raft_compact.c   getting the bodies of finished mail off the disk
  */
 #ifndef PR_CLUSTER_RAFT_INTERNAL_H
 #define PR_CLUSTER_RAFT_INTERNAL_H
 
 #include <raft.h>
 #include <raft/uv.h>
+#include <stdatomic.h>
 #include <uv.h>
 
 #if RAFT_VERSION_NUMBER < 2200
@@ -99,6 +101,12 @@ struct raft_host {
     uint64_t applied_bytes; /* since the last flush began */
     uint64_t durable;
 
+    /* Compaction of bodies: a thread of its own, since it may take minutes. */
+    uv_thread_t compact_thread;
+    bool compacting;
+    atomic_bool compacted; /* set by the thread when it is done */
+    uint64_t compact_next_ms;
+
     /* Appends under way, to notice a stuck disk. */
     uint32_t appends;
     uint64_t append_progress_ms;
@@ -131,6 +139,10 @@ void raft_hooks_watch_disk(struct raft_host *h);
 void raft_machine_init(struct raft_host *h);
 int raft_machine_load(struct raft_io *io, raft_term *term, raft_id *voted_for, struct raft_snapshot **snapshot,
                       raft_index *start_index, struct raft_entry *entries[], size_t *n_entries);
+
+/* raft_compact.c. From the timer; and before closing. */
+void raft_compact_maybe(struct raft_host *h);
+void raft_compact_stop(struct raft_host *h);
 
 /* raft_flush.c */
 void raft_flush_maybe(struct raft_host *h);

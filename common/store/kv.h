@@ -90,6 +90,8 @@ struct kv_ops {
     int (*checkpoint)(struct kv *kv, const char *path);
     /* Forces dead bodies off the disk (RocksDB does not notice by itself). May take minutes: call it off the loop. */
     int (*compact_bodies)(struct kv *kv);
+    /* Makes a compact_bodies on another thread return soon, and later ones at once. For closing. */
+    void (*cancel_compaction)(struct kv *kv);
     uint64_t (*property)(struct kv *kv, enum kv_property p);
     /* Text of the last error, "" for none. */
     const char *(*error)(struct kv *kv);

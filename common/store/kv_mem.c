@@ -289,6 +289,11 @@ static int mem_compact_bodies(struct kv *kv)
     return 0;
 }
 
+static void mem_cancel_compaction(struct kv *kv)
+{
+    (void)kv;
+}
+
 static uint64_t mem_property(struct kv *kv, enum kv_property p)
 {
     if (p != KV_PROP_MEMORY_BYTES)
@@ -330,6 +335,7 @@ static const struct kv_ops mem_ops = {
     .iter_error = mem_iter_error,
     .checkpoint = mem_checkpoint,
     .compact_bodies = mem_compact_bodies,
+    .cancel_compaction = mem_cancel_compaction,
     .property = mem_property,
     .error = mem_error,
 };

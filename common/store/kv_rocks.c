@@ -227,6 +227,11 @@ static int rocks_compact_bodies(struct kv *kv)
     return 0;
 }
 
+static void rocks_cancel_compaction(struct kv *kv)
+{
+    rocksdb_disable_manual_compaction(of(kv)->db);
+}
+
 static uint64_t sum(struct kv_rocks *r, const char *name)
 {
     uint64_t total = 0;
@@ -295,6 +300,7 @@ const struct kv_ops kv_rocks_ops = {
     .iter_error = rocks_iter_error,
     .checkpoint = rocks_checkpoint,
     .compact_bodies = rocks_compact_bodies,
+    .cancel_compaction = rocks_cancel_compaction,
     .property = rocks_property,
     .error = rocks_error,
 };

@@ -373,6 +373,52 @@ static void test_fifty_megabytes(void **state)
     client_fini(&u.c);
 }
 
+/* Mail that came and went: its bodies leave the disk without being asked. */
+static void delete_all(struct client *c, uint64_t first, uint64_t last)
+{
+    c->total = c->done + 1;
+    for (uint64_t id = first; id <= last; id++) {
+        struct cmd cmd = {.type = CMD_DELETE, .admin = {id, 0}};
+        assert_int_equal(cmd_batch_add(&c->batch, &cmd), 0);
+    }
+    struct pr_slice entry = cmd_batch_finish(&c->batch, (pr_wall){1});
+    assert_int_equal(raft_host_propose(c->shard->host, entry, on_done, c), 0);
+    cmd_batch_clear(&c->batch);
+    assert_true(shard_run_until(c->shard, all_done, c));
+}
+
+static bool disk_is_small(void *data)
+{
+    struct shard *s = data;
+    struct raft_host_stats stats;
+    raft_host_stats(s->host, &stats);
+    return stats.compactions > 0 && s->kv->ops->property(s->kv, KV_PROP_DISK_BYTES) < 4 * MB;
+}
+
+static void test_bodies_leave_the_disk(void **state)
+{
+    struct shard *s = *state;
+    struct client c;
+    s->settings.dead_bytes = MB;
+    s->spill_bytes = 100000;
+    start(s);
+    client_init(&c, s, 50000);
+    enqueue_many(&c, 300);
+    shard_stop(s);
+    start(s);
+    c.chain = false;
+    assert_true(s->kv->ops->property(s->kv, KV_PROP_DISK_BYTES) > 10 * MB);
+    delete_all(&c, 1, 300);
+    assert_int_equal(fsm_counters(s->fsm)->messages, 0);
+    raft_host_flush(s->host);
+    assert_true(shard_run_until(s, flushed, s));
+    shard_stop(s); /* a start looks at once */
+    start(s);
+    assert_true(shard_run_until(s, disk_is_small, s));
+    shard_stop(s);
+    client_fini(&c);
+}
+
 /* -------------------------------------------------------------------------------------------------------------- damage */
 
 /* Path of the newest file in the log directory whose name starts so. */
@@ -491,6 +537,7 @@ int main(void)
         CASE(test_log_stays_bounded),
         CASE(test_flush_on_demand),
         CASE(test_fifty_megabytes),
+        CASE(test_bodies_leave_the_disk),
         CASE(test_flipped_bit_is_refused),
         CASE(test_cut_file_is_refused),
         CASE(test_missing_log_is_refused),

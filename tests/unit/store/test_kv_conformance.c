@@ -360,6 +360,48 @@ static void test_rocks_pointer_file(void **state)
     assert_int_not_equal(access(path, F_OK), 0);
 }
 
+static void flush(struct twin *t)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/checkpoint", t->dir);
+    assert_int_equal(t->kv->ops->checkpoint(t->kv, path), 0);
+    assert_int_equal(kv_remove_directory(path), 0);
+}
+
+/* 16 MB of bodies, of which one in 64 stays. */
+static void test_rocks_dead_bodies_leave_the_disk(void **state)
+{
+    struct twin *t = *state;
+    enum { BODIES = 1024, BYTES = 16 * 1024 };
+    struct pr_rng rng;
+    char *body = pr_malloc(BYTES);
+    pr_rng_init(&rng, 9);
+    for (uint32_t i = 0; i < BODIES; i++) {
+        struct kv_batch *b = t->kv->ops->batch_new(t->kv);
+        pr_rng_fill(&rng, body, BYTES);
+        t->kv->ops->batch_put(b, KV_BODY, pr_slice(&i, sizeof i), pr_slice(body, BYTES));
+        write_and_free(t->kv, b);
+    }
+    flush(t);
+    uint64_t full = t->kv->ops->property(t->kv, KV_PROP_DISK_BYTES);
+    assert_true(full > BODIES * BYTES);
+    for (uint32_t i = 0; i < BODIES; i++) {
+        struct kv_batch *b = t->kv->ops->batch_new(t->kv);
+        if (i % 64 != 0)
+            t->kv->ops->batch_single_delete(b, KV_BODY, pr_slice(&i, sizeof i));
+        write_and_free(t->kv, b);
+    }
+    flush(t);
+    assert_int_equal(t->kv->ops->compact_bodies(t->kv), 0);
+    assert_true(t->kv->ops->property(t->kv, KV_PROP_DISK_BYTES) < full / 8);
+    struct pr_buf out = {0};
+    for (uint32_t i = 0; i < BODIES; i++)
+        assert_int_equal(kv_get(t->kv, KV_BODY, pr_slice(&i, sizeof i), &out), i % 64 == 0 ? 0 : PR_ENOTFOUND);
+    assert_int_equal(out.len, BODIES / 64 * BYTES);
+    pr_buf_fini(&out);
+    pr_free(body);
+}
+
 static void test_rocks_locked(void **state)
 {
     struct twin *t = *state;
@@ -417,6 +459,7 @@ int main(void)
         BOTH(test_random_history),
         CASE(test_rocks_reopens, &rocks),
         CASE(test_rocks_pointer_file, &rocks),
+        CASE(test_rocks_dead_bodies_leave_the_disk, &rocks),
         CASE(test_rocks_locked, &rocks),
         CASE(test_memory_sees_rule_breaches, &memory),
         CASE(test_memory_crash, &memory),
