@@ -26,7 +26,7 @@ static const char *const job_states[] = {"ready", "running", "unacknowledged", N
 static const char *const chunk_results[] = {"received", "missing", NULL};
 static const char *const directions[] = {"in", "out", NULL};
 static const char *const drops[] = {"decode", "unexpected", "not_connected", NULL};
-static const char *const reloads[] = {"ok", NULL};
+static const char *const reloads[] = {"ok", "failed", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const types[] = {"none",   "hello",      "hello_ok", "heartbeat", "enqueue",   "enqueue_ack", "part",
                                     "part_ack", "demand",   "credit",   "job",       "return",    "result",      "result_ack",

@@ -35,6 +35,7 @@ static void on_metrics(void *data, const struct pr_http_request *req, struct pr_
     pr_logfd_counts(p->node.log, lines, &dropped);
     for (unsigned i = 0; i < PR_LOG_LEVEL_NR; i++)
         pr_metric_set(p->node.metrics, DM_LOG_MESSAGES, i, 0, 0, (int64_t)lines[i]);
+    pr_metric_set(p->node.metrics, DM_CONFIG_RELOADS, 1, 0, 0, (int64_t)pr_daemon_reload_failures(p->daemon));
     out->content_type = "text/plain; version=0.0.4; charset=utf-8";
     pr_metrics_render(p->node.metrics, &out->body);
 }

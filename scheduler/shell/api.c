@@ -49,6 +49,7 @@ void node_collect_metrics(struct node *n)
     pr_metric_set(n->metrics, SM_QUEUE_MESSAGES, SM_STATE_HELD, 0, 0, (int64_t)t.held);
     pr_metric_set(n->metrics, SM_QUEUE_BYTES, 0, 0, 0, (int64_t)t.bytes);
     pr_metric_set(n->metrics, SM_LEASES, 0, 0, 0, (int64_t)t.inflight);
+    pr_metric_set(n->metrics, SM_CONFIG_RELOADS, 1, 0, 0, (int64_t)pr_daemon_reload_failures(n->daemon));
     pr_logfd_counts(n->log, lines, &dropped);
     for (unsigned i = 0; i < PR_LOG_LEVEL_NR; i++)
         pr_metric_set(n->metrics, SM_LOG_MESSAGES, i, 0, 0, (int64_t)lines[i]);
