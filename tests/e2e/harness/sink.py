@@ -163,7 +163,7 @@ class Sink:
         else:
             family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
             self.server = await asyncio.start_server(self._serve, self.host, self.port, family=family, backlog=1024,
-                                                     reuse_address=True)
+                                                     reuse_address=True, limit=1 << 20)
             self.port = self.server.sockets[0].getsockname()[1]
         self.listening = True
 
@@ -453,9 +453,15 @@ class _Connection:
     async def do_bdat(self, argument):
         words = argument.upper().split()
         size, last = int(words[0]), words[1:] == ["LAST"]
-        while len(self.buffer) < size:
+        parts, self.buffer = [self.buffer], b""
+        got = len(parts[0])
+        while got < size:
             await self.fill()
-        chunk, self.buffer = self.buffer[:size], self.buffer[size:]
+            parts.append(self.buffer)
+            got += len(self.buffer)
+            self.buffer = b""
+        whole = b"".join(parts)
+        chunk, self.buffer = whole[:size], whole[size:]
         if "CHUNKING" not in self.features:
             self.sink.violation(self.session, "BDAT without CHUNKING")
         if self.t is None or not self.t.rcpts:
