@@ -52,7 +52,8 @@ static int put_groups(struct pr_buf *b, const struct cmd_enqueue *e)
     pr_buf_le16(b, (uint16_t)e->n_groups);
     for (uint32_t i = 0; i < e->n_groups; i++) {
         const struct cmd_group *g = &e->groups[i];
-        if (!name_ok(g->domain) || g->encoded.len > CMD_GROUP_BYTES_MAX || g->n_rcpts == 0 || g->n_rcpts > CMD_RCPTS_MAX)
+        if (!name_ok(g->domain) || g->encoded.len > CMD_GROUP_BYTES_MAX || g->n_rcpts == 0 ||
+            g->n_rcpts > CMD_RCPTS_MAX)
             return PR_ETOOBIG;
         put_str(b, g->domain);
         put_blob(b, g->encoded);

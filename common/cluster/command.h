@@ -1,10 +1,10 @@
 /* command.h - what a Raft log entry says: one batch of commands, applied in order as one unit.
  *
- * Entry: version u8, flags u8 (0), count u16, four zero bytes, now_ms u64 (the leader's wall clock at proposal), acked u64
- * (highest index the leader had acknowledged at proposal), then `count` times {type u8, length u32, payload}, then zero
- * bytes up to a multiple of 8. All integers little-endian. Apply is a pure function of (state, entry): time, jitter, ids
- * and generated mail come in here. `acked` is no part of the state: it lets the check of a damaged log tell an entry that
- * was lost from one that was never acknowledged (seglog.h).
+ * Entry: version u8, flags u8 (0), count u16, four zero bytes, now_ms u64 (the leader's wall clock at proposal), acked
+ * u64 (highest index the leader had acknowledged at proposal), then `count` times {type u8, length u32, payload}, then
+ * zero bytes up to a multiple of 8. All integers little-endian. Apply is a pure function of (state, entry): time,
+ * jitter, ids and generated mail come in here. `acked` is no part of the state: it lets the check of a damaged log tell
+ * an entry that was lost from one that was never acknowledged (seglog.h).
  *
  * Versions: an unknown version or type, or a byte too many or too few, is an error of the whole entry; the host stops.
  * Nothing is ever skipped.
@@ -122,7 +122,8 @@ struct cmd_attempt_ref {
     uint64_t attempt_id;
 };
 
-/* Outcome UNKNOWN: the leader applies its policy first (retry: TEMP, assume delivered: DELIVERED); here it means TEMP. */
+/* Outcome UNKNOWN: the leader applies its policy first (retry: TEMP, assume delivered: DELIVERED); here it means
+ * TEMP. */
 struct cmd_rcpt_result {
     uint32_t index; /* in the group */
     enum mail_outcome outcome;
@@ -153,8 +154,8 @@ struct cmd_report_item {
     uint16_t group;
     uint32_t index;
 };
-/* All or nothing: if an item is not in the state its kind names, or its group is leased (EXPIRE), the command is refused
- * and the leader looks again. */
+/* All or nothing: if an item is not in the state its kind names, or its group is leased (EXPIRE), the command is
+ * refused and the leader looks again. */
 struct cmd_report {
     uint64_t msg_id;
     enum cmd_report_kind kind;

@@ -5,8 +5,8 @@
  *   3. tokens of the entry are filed, old ones forgotten;
  *   4. when the stage has grown, everything goes to the store as one batch, with the applied index in it.
  *
- * A store error or an entry that cannot be read leaves the stage half changed; the caller stops the process, and the log
- * is applied again from the store's index at the next start. */
+ * A store error or an entry that cannot be read leaves the stage half changed; the caller stops the process, and the
+ * log is applied again from the store's index at the next start. */
 #include "common/cluster/fsm.h"
 
 #include "common/base/alloc.h"
@@ -64,7 +64,7 @@ const char *fsm_error(struct fsm *f)
     return pr_buf_cstr(&f->error);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ opening */
+/* --------------------------------------------------------------------------------------------------------- opening */
 
 static int load_row(struct fsm *f, struct key k, struct pr_slice *ret)
 {
@@ -166,7 +166,7 @@ void fsm_free(struct fsm *f)
     pr_free(f);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- apply */
+/* ----------------------------------------------------------------------------------------------------------- apply */
 
 static int apply_command(struct fsm *f, const struct cmd *c)
 {
@@ -299,7 +299,7 @@ void fsm_skip(struct fsm *f, uint64_t index, uint64_t term)
     f->applied_term = term;
 }
 
-/* -------------------------------------------------------------------------------------------------------------- spill */
+/* ----------------------------------------------------------------------------------------------------------- spill */
 
 static void stamp(struct fsm *f)
 {

@@ -173,7 +173,7 @@ int fsm_do_enqueue(struct fsm *f, const struct cmd_enqueue *e, bool nested, enum
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- uploads */
+/* --------------------------------------------------------------------------------------------------------- uploads */
 
 static void open_upload(struct fsm *f, const struct cmd_part *p, struct rec_upload *u)
 {

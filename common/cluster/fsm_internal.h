@@ -1,7 +1,7 @@
 /* fsm_internal.h - shared by the fsm_*.c files: one file per group of commands, helpers on messages and groups here.
  *
- * Inside apply, PR_ENOTFOUND from a read is a fact about the queue and becomes a status; every other error is the store's
- * and ends in fsm_apply's return value. */
+ * Inside apply, PR_ENOTFOUND from a read is a fact about the queue and becomes a status; every other error is the
+ * store's and ends in fsm_apply's return value. */
 #ifndef PR_CLUSTER_FSM_INTERNAL_H
 #define PR_CLUSTER_FSM_INTERNAL_H
 

@@ -10,7 +10,7 @@
 
 enum { STEP_ROWS = 64 };
 
-/* -------------------------------------------------------------------------------------------------------------- points */
+/* ---------------------------------------------------------------------------------------------------------- points */
 
 /* Copy of a row in the arena; the lock is held. */
 static int fetch(struct stage *s, enum kv_cf cf, struct key k, struct pr_arena *arena, struct pr_slice *ret)
@@ -75,7 +75,8 @@ static int to_group(uint64_t msg_id, uint16_t group, bool leased, struct pr_slic
 }
 
 /* The lock is held. */
-static int fetch_group(struct stage *s, uint64_t msg_id, uint16_t group, struct pr_arena *arena, struct qread_group *ret)
+static int fetch_group(struct stage *s, uint64_t msg_id, uint16_t group, struct pr_arena *arena,
+                       struct qread_group *ret)
 {
     struct pr_slice row, lease;
     struct key k = key_lease(msg_id, group);
@@ -187,7 +188,7 @@ int qread_job(struct stage *s, uint64_t msg_id, uint16_t group, size_t body_max,
     return err;
 }
 
-/* ------------------------------------------------------------------------------------------------------- status of rcpts */
+/* ------------------------------------------------------------------------------------------------- status of rcpts */
 
 int qread_group_decode(const struct qread_group *g, struct pr_arena *arena, struct mail_group *ret)
 {
@@ -222,7 +223,7 @@ int qread_group_encode(const struct qread_group *g, struct pr_arena *arena, stru
     return err;
 }
 
-/* --------------------------------------------------------------------------------------------------------------- scans */
+/* ----------------------------------------------------------------------------------------------------------- scans */
 
 struct row {
     struct pr_slice key, value;
@@ -306,7 +307,8 @@ static int on_message(void *ctx, const struct row *row, struct pr_arena *arena, 
     return err;
 }
 
-int qread_messages(struct stage *s, uint64_t *cursor, uint32_t max_rows, qread_msg_fn on_row, void *data, bool *ret_more)
+int qread_messages(struct stage *s, uint64_t *cursor, uint32_t max_rows, qread_msg_fn on_row, void *data,
+                   bool *ret_more)
 {
     *ret_more = false;
     if (*cursor == UINT64_MAX)
@@ -351,11 +353,11 @@ int qread_groups(struct stage *s, uint64_t msg_id, qread_group_fn on_row, void *
     struct groups_ctx ctx = {.stage = s, .fn = on_row, .data = data};
     struct key from = key_rcpt(msg_id, 0), upper = key_msg(msg_id + 1);
     bool more;
-    return scan(s, KV_RCPT, &from, msg_id == UINT64_MAX ? PR_SLICE_LIT("") : key_slice(&upper), CMD_GROUPS_MAX, on_group,
-                &ctx, &more);
+    return scan(s, KV_RCPT, &from, msg_id == UINT64_MAX ? PR_SLICE_LIT("") : key_slice(&upper), CMD_GROUPS_MAX,
+                on_group, &ctx, &more);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- schedule */
+/* -------------------------------------------------------------------------------------------------------- schedule */
 
 struct sched_ctx {
     qread_row_fn fn;
@@ -404,7 +406,8 @@ int qread_sched(struct stage *s, uint32_t flow_id, struct qread_sched_cursor *cu
 {
     struct sched_ctx ctx = {
         .fn = on_row, .data = data, .until_ms = until_ms, .next_due = UINT64_MAX, .max = max_rows, .cursor = *cursor};
-    struct key from = key_sched(&(struct key_sched){flow_id, cursor->due_ms, cursor->msg_id, cursor->group, cursor->seq});
+    struct key from =
+        key_sched(&(struct key_sched){flow_id, cursor->due_ms, cursor->msg_id, cursor->group, cursor->seq});
     struct key upper = key_flow(flow_id + 1);
     bool more;
     int err = scan(s, KV_SCHED, &from, flow_id == UINT32_MAX ? PR_SLICE_LIT("") : key_slice(&upper),
@@ -414,7 +417,7 @@ int qread_sched(struct stage *s, uint32_t flow_id, struct qread_sched_cursor *cu
     return err;
 }
 
-/* ------------------------------------------------------------------------------------------------- leases, expq, flows */
+/* --------------------------------------------------------------------------------------------- leases, expq, flows */
 
 struct leases_ctx {
     qread_lease_fn fn;
@@ -440,8 +443,8 @@ static int on_lease(void *ctx, const struct row *row, struct pr_arena *arena, en
     return 0;
 }
 
-int qread_leases(struct stage *s, struct qread_lease_cursor *cursor, uint32_t max_rows, qread_lease_fn on_row, void *data,
-                 bool *ret_more)
+int qread_leases(struct stage *s, struct qread_lease_cursor *cursor, uint32_t max_rows, qread_lease_fn on_row,
+                 void *data, bool *ret_more)
 {
     struct leases_ctx ctx = {.fn = on_row, .data = data, .cursor = *cursor};
     struct key from = cursor->group > UINT16_MAX ? key_msg(cursor->msg_id + 1)
@@ -522,7 +525,7 @@ int qread_flows(struct stage *s, uint32_t *cursor, uint32_t max_rows, qread_flow
     return err;
 }
 
-/* --------------------------------------------------------------------------------------------------------------- shape */
+/* ----------------------------------------------------------------------------------------------------------- shape */
 
 struct shape_ctx {
     struct qread_shape *shape;

@@ -1,8 +1,8 @@
 /* queue_read.h - the read side of a shard's queue: job building on the loop, listings from any thread.
  *
  * All functions take the stage's lock briefly and copy what they return; scans work in bounded steps and hand out rows
- * with no lock held, so a long listing holds nobody up. A scan is not a snapshot: mail that ends or appears meanwhile may
- * or may not be in it, nothing else is missed or doubled.
+ * with no lock held, so a long listing holds nobody up. A scan is not a snapshot: mail that ends or appears meanwhile
+ * may or may not be in it, nothing else is missed or doubled.
  *
  * Owns: nothing. Thread: any. Errors: PR_ENOTFOUND; PR_EIO, PR_ECORRUPT from the store. */
 #ifndef PR_CLUSTER_QUEUE_READ_H
@@ -97,8 +97,8 @@ PR_MUST_USE int qread_messages(struct stage *s, uint64_t *cursor, uint32_t max_r
 typedef bool (*qread_group_fn)(void *data, const struct qread_group *g);
 PR_MUST_USE int qread_groups(struct stage *s, uint64_t msg_id, qread_group_fn on_row, void *data);
 
-/* Rows of one flow in due order, leased ones included (a row stays until its result). Refill: keep the cursor as low-bound
- * hint; reset it to {0} or to something lower when a row is filed below it. */
+/* Rows of one flow in due order, leased ones included (a row stays until its result). Refill: keep the cursor as
+ * low-bound hint; reset it to {0} or to something lower when a row is filed below it. */
 struct qread_sched_cursor {
     uint64_t due_ms;
     uint64_t msg_id;
@@ -116,8 +116,8 @@ struct qread_lease_cursor {
     uint32_t group; /* next */
 };
 typedef bool (*qread_lease_fn)(void *data, const struct qread_lease *l);
-PR_MUST_USE int qread_leases(struct stage *s, struct qread_lease_cursor *cursor, uint32_t max_rows, qread_lease_fn on_row,
-                             void *data, bool *ret_more);
+PR_MUST_USE int qread_leases(struct stage *s, struct qread_lease_cursor *cursor, uint32_t max_rows,
+                             qread_lease_fn on_row, void *data, bool *ret_more);
 /* expq rows up to and including `minute`, oldest first. */
 typedef bool (*qread_expq_fn)(void *data, const struct key_expq *row);
 PR_MUST_USE int qread_expq(struct stage *s, uint32_t minute, uint32_t max_rows, qread_expq_fn on_row, void *data,

@@ -1,6 +1,6 @@
-/* raft_compact.c - bodies of finished mail do not leave the disk by themselves: BlobDB learns of a dead body only when the
- * table with its pointer is compacted, and those tables are too small to be compacted for their size. So disk use is
- * compared with what the queue holds, and when the dead outweigh the living, the body family is compacted by force.
+/* raft_compact.c - bodies of finished mail do not leave the disk by themselves: BlobDB learns of a dead body only when
+ * the table with its pointer is compacted, and those tables are too small to be compacted for their size. So disk use
+ * is compared with what the queue holds, and when the dead outweigh the living, the body family is compacted by force.
  *
  * In a thread of its own, because it may take minutes and libuv's pool is also the log's. */
 #include "common/cluster/raft_internal.h"

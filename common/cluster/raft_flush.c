@@ -36,8 +36,8 @@ static void flush_done(uv_work_t *work, int status)
     }
     int err = fsm_durable(h->fsm, &h->durable);
     if (err != 0 || h->durable < h->flush_index) {
-        raft_host_fatal(h, "the queue database holds log index %llu after a flush at %llu", (unsigned long long)h->durable,
-                        (unsigned long long)h->flush_index);
+        raft_host_fatal(h, "the queue database holds log index %llu after a flush at %llu",
+                        (unsigned long long)h->durable, (unsigned long long)h->flush_index);
         return;
     }
     h->stats.flushes++;

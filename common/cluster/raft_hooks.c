@@ -1,8 +1,8 @@
 /* raft_hooks.c - the functions of struct raft_io that we wrap or replace.
  *
  * libraft ignores errors of its tick and receive paths (they are asserted, and asserts are compiled out), so every
- * failure that matters is caught here and ends in raft_host_fatal. The network is replaced: messages go to the raft_link,
- * and each is completed exactly once, from the loop, whatever became of it; Raft resends by itself. */
+ * failure that matters is caught here and ends in raft_host_fatal. The network is replaced: messages go to the
+ * raft_link, and each is completed exactly once, from the loop, whatever became of it; Raft resends by itself. */
 #include <stdio.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@ static struct raft_host *of(struct raft_io *io)
     return pr_container_of(io, struct raft_host, io);
 }
 
-/* ------------------------------------------------------------------------------------------- a transport that is none */
+/* ---------------------------------------------------------------------------------------- a transport that is none */
 
 static int transport_init(struct raft_uv_transport *t, raft_id id, const char *address)
 {
@@ -61,7 +61,7 @@ void raft_hooks_transport(struct raft_host *h)
     };
 }
 
-/* --------------------------------------------------------------------------------------------------------------- disk */
+/* ------------------------------------------------------------------------------------------------------------ disk */
 
 static int on_set_term(struct raft_io *io, raft_term term)
 {
@@ -172,7 +172,9 @@ static int on_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io
     p->host = h;
     p->req.data = p;
     /* trailing 0 is an installed snapshot: the whole log goes. */
-    p->keep_from = trailing == 0 ? snapshot->index + 1 : snapshot->index > trailing ? snapshot->index - trailing + 1 : 1;
+    p->keep_from = trailing == 0                ? snapshot->index + 1
+                   : snapshot->index > trailing ? snapshot->index - trailing + 1
+                                                : 1;
     req->cb = cb;
     int rv = h->disk.snapshot_put(io, trailing, &p->req, snapshot, on_snapshot_stored);
     if (rv != 0) {
@@ -194,7 +196,7 @@ void raft_hooks_watch_disk(struct raft_host *h)
         raft_host_fatal(h, "the disk does not take writes of the log in %s: %s", h->dir, text);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ network */
+/* --------------------------------------------------------------------------------------------------------- network */
 
 static int on_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message, raft_io_send_cb cb)
 {
@@ -220,7 +222,7 @@ void raft_hooks_complete_sends(struct raft_host *h, int status)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------- start and close */
+/* ------------------------------------------------------------------------------------------------- start and close */
 
 static void on_close(struct raft_io *io, raft_io_close_cb cb)
 {

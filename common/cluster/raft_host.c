@@ -1,11 +1,11 @@
 /* raft_host.c - one Raft group: start, proposals, leadership, stop.
  *
- * Start: 1. the log is checked (seglog.h) before libraft sees it, because libraft cuts off what it cannot read; 2. libraft
- * loads it, we apply what RocksDB lacks; 3. a lone voter elects itself in raft_start; 4. our barrier comes back, and only
- * then on_leader is told: from there on the state has everything that was ever acknowledged.
+ * Start: 1. the log is checked (seglog.h) before libraft sees it, because libraft cuts off what it cannot read; 2.
+ * libraft loads it, we apply what RocksDB lacks; 3. a lone voter elects itself in raft_start; 4. our barrier comes
+ * back, and only then on_leader is told: from there on the state has everything that was ever acknowledged.
  *
- * A proposal is answered when its entry is applied, which on a leader means that it is committed. libraft's own callback
- * comes later and matters only for proposals that were not applied: their fate is unknown.
+ * A proposal is answered when its entry is applied, which on a leader means that it is committed. libraft's own
+ * callback comes later and matters only for proposals that were not applied: their fate is unknown.
  *
  * Proposals made inside one of libraft's callbacks wait for the next turn of the loop: libraft is not re-entrant.
  *
@@ -27,7 +27,7 @@
 #define MB (1024ULL * 1024)
 enum { WATCH_MS = 1000, STALL_MS = 5000 };
 
-/* ----------------------------------------------------------------------------------------------------------- settings */
+/* -------------------------------------------------------------------------------------------------------- settings */
 
 void raft_host_settings_default(struct raft_host_settings *s)
 {
@@ -77,7 +77,7 @@ int raft_host_settings_check(const struct raft_host_settings *s, const char **re
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ reports */
+/* --------------------------------------------------------------------------------------------------------- reports */
 
 void raft_host_fatal(struct raft_host *h, const char *fmt, ...)
 {
@@ -109,7 +109,7 @@ void raft_host_notice(struct raft_host *h, const char *fmt, ...)
     pr_buf_fini(&text);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- proposals */
+/* ------------------------------------------------------------------------------------------------------- proposals */
 
 void raft_host_answer(struct proposal *p, int status, uint64_t index, const struct fsm_effects *effects)
 {
@@ -231,7 +231,7 @@ int raft_host_propose(struct raft_host *h, struct pr_slice entry, raft_host_done
 
 uint32_t raft_host_inflight(const struct raft_host *h) { return h->inflight; }
 
-/* --------------------------------------------------------------------------------------------------------- leadership */
+/* ------------------------------------------------------------------------------------------------------ leadership */
 
 static void on_barrier(struct raft_barrier *req, int status)
 {
@@ -275,7 +275,7 @@ static void watch_leadership(struct raft_host *h)
 bool raft_host_is_leader(const struct raft_host *h) { return h->led_term != 0; }
 uint64_t raft_host_term(const struct raft_host *h) { return h->led_term; }
 
-/* --------------------------------------------------------------------------------------------------------------- loop */
+/* ------------------------------------------------------------------------------------------------------------ loop */
 
 static void begin_stop(struct raft_host *h);
 
@@ -333,7 +333,7 @@ void raft_host_stats(const struct raft_host *h, struct raft_host_stats *ret)
     ret->inflight_bytes = h->inflight_bytes;
 }
 
-/* --------------------------------------------------------------------------------------------------------------- stop */
+/* ------------------------------------------------------------------------------------------------------------ stop */
 
 void raft_host_maybe_stopped(struct raft_host *h)
 {
@@ -396,7 +396,7 @@ void raft_host_stop(struct raft_host *h, void (*on_stopped)(void *data), void *d
         wake(h);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- start */
+/* ----------------------------------------------------------------------------------------------------------- start */
 
 static int make_directory(const char *path, struct pr_buf *reterr)
 {

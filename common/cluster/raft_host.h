@@ -1,8 +1,8 @@
 /* raft_host.h - one Raft group (libraft) over one state machine, on one loop.
  *
- * Proposals are entries of command.h; each is answered exactly once: with its effects after commit and apply, or with an
- * error. The state itself is in the fsm's store; libraft's snapshots are small manifests. Every error that could make
- * memory and disk differ ends in on_fatal: the owner must stop the process, nothing more is acknowledged.
+ * Proposals are entries of command.h; each is answered exactly once: with its effects after commit and apply, or with
+ * an error. The state itself is in the fsm's store; libraft's snapshots are small manifests. Every error that could
+ * make memory and disk differ ends in on_fatal: the owner must stop the process, nothing more is acknowledged.
  *
  * Owns: struct raft, its disk backend, the log directory. Borrows: loop and fsm, until on_stopped.
  * Thread: the loop's. Flushes run in the thread pool and touch only the kv.
@@ -67,12 +67,14 @@ struct raft_host_config {
 /* Checks the log (seglog.h), loads and replays it. A new directory is bootstrapped with this node as the only voter.
  * A one-voter group leads at once: on_leader comes soon after, from the loop.
  * On failure nothing is left running and *reterr says which file, offset and index, and what to do. */
-PR_MUST_USE int raft_host_start(const struct raft_host_config *config, struct raft_host **ret_host, struct pr_buf *reterr);
-/* Flushes nothing that is not needed: the log has it all. on_stopped is the last callback; the host is freed after it. */
+PR_MUST_USE int raft_host_start(const struct raft_host_config *config, struct raft_host **ret_host,
+                                struct pr_buf *reterr);
+/* Flushes nothing that is not needed: the log has it all. on_stopped is the last callback; the host is freed after
+ * it. */
 void raft_host_stop(struct raft_host *h, void (*on_stopped)(void *data), void *data);
 
-/* status: 0 committed and applied (effects valid during the call); PR_EUNKNOWN: leadership lost or stopping: the entry may
- * or may not still be committed; PR_EIO before on_fatal. */
+/* status: 0 committed and applied (effects valid during the call); PR_EUNKNOWN: leadership lost or stopping: the entry
+ * may or may not still be committed; PR_EIO before on_fatal. */
 typedef void (*raft_host_done_fn)(void *data, int status, uint64_t index, const struct fsm_effects *effects);
 /* Copies the entry. PR_ENOTLEADER, PR_ENOSPC, PR_ECLOSED, PR_ETOOBIG: not proposed, on_done is not called. */
 PR_MUST_USE int raft_host_propose(struct raft_host *h, struct pr_slice entry, raft_host_done_fn on_done, void *data);

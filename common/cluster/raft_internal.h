@@ -5,7 +5,7 @@
  *   raft_machine.c   libraft's view of the state machine: apply, manifest snapshots, restore, load
  *   raft_flush.c     bringing RocksDB up to date so that the log can be shortened
  *   raft_compact.c   getting the bodies of finished mail off the disk
- */
+ *   raft_ring.c      sizes and terms of the entries in memory */
 #ifndef PR_CLUSTER_RAFT_INTERNAL_H
 #define PR_CLUSTER_RAFT_INTERNAL_H
 

@@ -19,7 +19,7 @@ static struct raft_host *of(struct raft_fsm *machine)
     return machine->data;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- manifest */
+/* -------------------------------------------------------------------------------------------------------- manifest */
 
 static void manifest_encode(uint64_t index, uint64_t durable, struct pr_buf *out)
 {
@@ -43,9 +43,10 @@ static int manifest_decode(struct pr_slice in, uint64_t *ret_index)
     return magic == MANIFEST_MAGIC && version == MANIFEST_VERSION && hash == want ? 0 : PR_ECORRUPT;
 }
 
-/* -------------------------------------------------------------------------------------------------------------- apply */
+/* ----------------------------------------------------------------------------------------------------------- apply */
 
-/* The proposal at this index, if it is one of ours. Those below were overwritten by another leader; libraft answers them. */
+/* The proposal at this index, if it is one of ours. Those below were overwritten by another leader; libraft answers
+ * them. */
 static struct proposal *proposal_at(struct raft_host *h, uint64_t index)
 {
     struct pr_list *link, *tmp;
@@ -82,7 +83,7 @@ static int on_apply(struct raft_fsm *machine, const struct raft_buffer *buf, voi
     return 0;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- snapshot */
+/* -------------------------------------------------------------------------------------------------------- snapshot */
 
 /* Asked by libraft at every event from the threshold on; only meant when a flush has just ended. */
 static int on_snapshot(struct raft_fsm *machine, struct raft_buffer *bufs[], unsigned *n_bufs)
@@ -129,10 +130,11 @@ static int on_restore(struct raft_fsm *machine, struct raft_buffer *buf)
         return RAFT_CORRUPT;
     }
     if (fsm_applied(h->fsm) < index) {
-        raft_host_fatal(h,
-                        "the queue database stands at log index %llu, but the log in %s begins after %llu: the database is "
-                        "older than the log; restore both from the same backup",
-                        (unsigned long long)fsm_applied(h->fsm), h->dir, (unsigned long long)index);
+        raft_host_fatal(
+            h,
+            "the queue database stands at log index %llu, but the log in %s begins after %llu: the database is "
+            "older than the log; restore both from the same backup",
+            (unsigned long long)fsm_applied(h->fsm), h->dir, (unsigned long long)index);
         return RAFT_CORRUPT;
     }
     raft_free(buf->base);
@@ -150,7 +152,7 @@ void raft_machine_init(struct raft_host *h)
     };
 }
 
-/* --------------------------------------------------------------------------------------------------------------- load */
+/* ------------------------------------------------------------------------------------------------------------ load */
 
 static void remember_entries(struct raft_host *h, raft_index start_index, const struct raft_entry *entries, size_t n)
 {
@@ -160,16 +162,18 @@ static void remember_entries(struct raft_host *h, raft_index start_index, const 
 }
 
 /* Entries the snapshot stands for, which libraft will not apply again. */
-static int catch_up(struct raft_host *h, uint64_t to, raft_index start_index, const struct raft_entry *entries, size_t n)
+static int catch_up(struct raft_host *h, uint64_t to, raft_index start_index, const struct raft_entry *entries,
+                    size_t n)
 {
     uint64_t from = fsm_applied(h->fsm) + 1;
     if (from > to)
         return 0;
     if (from < start_index || to >= start_index + n) {
-        raft_host_fatal(h,
-                        "the queue database stands at log index %llu, but the log in %s holds %llu to %llu: the database is "
-                        "older than the log; restore both from the same backup",
-                        (unsigned long long)from - 1, h->dir, start_index, start_index + n - 1);
+        raft_host_fatal(
+            h,
+            "the queue database stands at log index %llu, but the log in %s holds %llu to %llu: the database is "
+            "older than the log; restore both from the same backup",
+            (unsigned long long)from - 1, h->dir, start_index, start_index + n - 1);
         return RAFT_CORRUPT;
     }
     for (uint64_t index = from; index <= to; index++) {
@@ -194,10 +198,11 @@ static int refuse_short_log(struct raft_host *h, uint64_t last)
     uint64_t applied = fsm_applied(h->fsm);
     if (applied <= last)
         return 0;
-    raft_host_fatal(h,
-                    "the log in %s ends at index %llu, but the queue database already contains %llu: the end of the log is "
-                    "lost; restore both from the same backup",
-                    h->dir, (unsigned long long)last, (unsigned long long)applied);
+    raft_host_fatal(
+        h,
+        "the log in %s ends at index %llu, but the queue database already contains %llu: the end of the log is "
+        "lost; restore both from the same backup",
+        h->dir, (unsigned long long)last, (unsigned long long)applied);
     return RAFT_CORRUPT;
 }
 
@@ -225,8 +230,8 @@ static unsigned voters(const struct raft_snapshot *snapshot, const struct raft_e
     return snapshot == NULL ? 0 : count_voters(&snapshot->configuration);
 }
 
-/* libraft lets a lone voter lead again under the term it led before. But a term must name one leadership: attempt ids are
- * made of it, and deliverers fence by it. So it starts with a new one, stored before anything is done under it. */
+/* libraft lets a lone voter lead again under the term it led before. But a term must name one leadership: attempt ids
+ * are made of it, and deliverers fence by it. So it starts with a new one, stored before anything is done under it. */
 static int begin_term(struct raft_host *h, raft_term *term, raft_id *voted_for)
 {
     int rv = h->disk.set_term(&h->io, *term + 1);

@@ -67,7 +67,7 @@ static int end(struct pr_slice in)
     return in.len == 0 ? 0 : PR_ECORRUPT;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- message */
+/* --------------------------------------------------------------------------------------------------------- message */
 
 enum { MSG_HELD = 1, MSG_WARNED = 2 };
 
@@ -119,11 +119,11 @@ int rec_msg_decode(struct pr_slice in, struct rec_msg *m)
     return end(in);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- group */
+/* ----------------------------------------------------------------------------------------------------------- group */
 
 enum { GROUP_PARKED = 1 };
-/* A recipient's first byte: status, and two flags. SAME_TEXT: code and texts are those of the recipient before, which is
- * the rule when a whole group fails on its connection. */
+/* A recipient's first byte: status, and two flags. SAME_TEXT: code and texts are those of the recipient before, which
+ * is the rule when a whole group fails on its connection. */
 enum { RCPT_STATUS = 0x0f, RCPT_REPORTED = 0x40, RCPT_SAME_TEXT = 0x80 };
 
 static bool same_text(const struct qread_rcpt *a, const struct qread_rcpt *b)
@@ -214,7 +214,7 @@ int rec_group_decode(struct pr_slice in, struct pr_arena *arena, struct rec_grou
     return end(in);
 }
 
-/* ------------------------------------------------------------------------------------------------------- small records */
+/* --------------------------------------------------------------------------------------------------- small records */
 
 void rec_lease_encode(const struct rec_lease *l, struct pr_buf *out)
 {

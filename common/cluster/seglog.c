@@ -48,7 +48,7 @@ void seglog_report_fini(struct seglog_report *r)
     pr_buf_fini(&r->text);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ listing */
+/* --------------------------------------------------------------------------------------------------------- listing */
 
 /* "A-B" with A and B decimal; false otherwise. */
 static bool parse_pair(struct pr_slice name, uint64_t *a, uint64_t *b)
@@ -166,7 +166,7 @@ static int list_directory(struct checker *c)
     return read_terms(c);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- check */
+/* ----------------------------------------------------------------------------------------------------------- check */
 
 static const char *const advice =
     "nothing was changed. Restore the log and the queue database of this shard from the same backup, or, with other "
@@ -174,8 +174,8 @@ static const char *const advice =
 
 static int refuse(struct checker *c, const char *name, size_t offset, const char *reason)
 {
-    pr_buf_printf(c->error, "the log is damaged: %s/%s at offset %zu: %s; last good index %llu. Not started, %s", c->dir,
-                  name, offset, reason, (unsigned long long)(c->next - 1), advice);
+    pr_buf_printf(c->error, "the log is damaged: %s/%s at offset %zu: %s; last good index %llu. Not started, %s",
+                  c->dir, name, offset, reason, (unsigned long long)(c->next - 1), advice);
     return PR_ECORRUPT;
 }
 
@@ -235,10 +235,11 @@ static int check_open(struct checker *c, const struct segment *s, bool *blank_se
         c->torn_in = s->name;
         c->torn_at = scan.bad_at;
         c->report->torn = true;
-        pr_buf_printf(&c->report->text,
-                      "the log ends in an incomplete write, which was never acknowledged and is cut off: %s/%s at offset "
-                      "%zu: %s; last good index %llu",
-                      c->dir, s->name, scan.bad_at, scan.reason, (unsigned long long)(c->next - 1));
+        pr_buf_printf(
+            &c->report->text,
+            "the log ends in an incomplete write, which was never acknowledged and is cut off: %s/%s at offset "
+            "%zu: %s; last good index %llu",
+            c->dir, s->name, scan.bad_at, scan.reason, (unsigned long long)(c->next - 1));
     }
     return 0;
 }
@@ -277,17 +278,19 @@ static int check_ends(struct checker *c, uint64_t applied)
 {
     uint64_t last = c->next - 1;
     if (!c->list.has_metadata || c->list.term < c->report->last_term) {
-        pr_buf_printf(c->error,
-                      "the log is damaged: the files metadata1 and metadata2 in %s are missing or older than the entries "
-                      "(term %llu, entries of term %llu). Not started, %s",
-                      c->dir, (unsigned long long)c->list.term, (unsigned long long)c->report->last_term, advice);
+        pr_buf_printf(
+            c->error,
+            "the log is damaged: the files metadata1 and metadata2 in %s are missing or older than the entries "
+            "(term %llu, entries of term %llu). Not started, %s",
+            c->dir, (unsigned long long)c->list.term, (unsigned long long)c->report->last_term, advice);
         return PR_ECORRUPT;
     }
     if (last < c->list.snapshot || last < applied) {
-        pr_buf_printf(c->error,
-                      "the log is damaged: %s ends at index %llu, but index %llu is in the queue database or a snapshot: "
-                      "the end of the log is lost. Not started, %s",
-                      c->dir, (unsigned long long)last, (unsigned long long)PR_MAX(applied, c->list.snapshot), advice);
+        pr_buf_printf(
+            c->error,
+            "the log is damaged: %s ends at index %llu, but index %llu is in the queue database or a snapshot: "
+            "the end of the log is lost. Not started, %s",
+            c->dir, (unsigned long long)last, (unsigned long long)PR_MAX(applied, c->list.snapshot), advice);
         return PR_ECORRUPT;
     }
     return 0;

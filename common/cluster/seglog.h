@@ -4,18 +4,18 @@
  * acknowledged mail after damage. This reader tells the two apart:
  *
  *   clean     batches end, the rest of the file is zeros as it was preallocated
- *   torn      the last batch has whole 512-byte sectors that were never written (zeros): power went before the write was
- *             done, so nobody was answered; libraft may cut it off, we report it
- *   damaged   anything else: a checksum that fails with all sectors present, a hole with acknowledged entries behind it,
- *             a cut file, a gap between files. Starting would lose mail: refused, with file, offset and last good index.
+ *   torn      the last batch has whole 512-byte sectors that were never written (zeros): power went before the write
+ * was done, so nobody was answered; libraft may cut it off, we report it damaged   anything else: a checksum that fails
+ * with all sectors present, a hole with acknowledged entries behind it, a cut file, a gap between files. Starting would
+ * lose mail: refused, with file, offset and last good index.
  *
  * What was acknowledged is known from the entries themselves: each carries the highest index acknowledged when it was
- * proposed (command.h). A valid entry behind a bad batch that has an acknowledged index at or above it proves damage, and
- * an entry whose mark is not below its own index proves that entries are missing before it.
+ * proposed (command.h). A valid entry behind a bad batch that has an acknowledged index at or above it proves damage,
+ * and an entry whose mark is not below its own index proves that entries are missing before it.
  *
- * Format (libraft 0.22, src/uv_segment.c): 8 bytes format version 1; then batches: crc32 of header, crc32 of data, header
- * {n u64, n x {term u64, type u8, 3 zero bytes, length u32}}, data; all little-endian.
- * Thread: any. Errors: PR_ECORRUPT with a text; PR_EIO. */
+ * Format (libraft 0.22, src/uv_segment.c): 8 bytes format version 1; then batches: crc32 of header, crc32 of data,
+ * header {n u64, n x {term u64, type u8, 3 zero bytes, length u32}}, data; all little-endian. Thread: any. Errors:
+ * PR_ECORRUPT with a text; PR_EIO. */
 #ifndef PR_CLUSTER_SEGLOG_H
 #define PR_CLUSTER_SEGLOG_H
 

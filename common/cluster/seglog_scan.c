@@ -43,7 +43,7 @@ uint32_t seglog_crc32(const struct seglog_crc *c, struct pr_slice s, uint32_t cr
     return crc;
 }
 
-/* -------------------------------------------------------------------------------------------------------------- batch */
+/* ----------------------------------------------------------------------------------------------------------- batch */
 
 enum fault { FAULT_NONE, FAULT_HEADER, FAULT_DATA, FAULT_CONTENT };
 
@@ -131,7 +131,7 @@ static void read_batch(const struct seglog_crc *crc, struct pr_slice file, size_
     read_marks(file, at, b, index);
 }
 
-/* --------------------------------------------------------------------------------------------------- what went wrong? */
+/* ------------------------------------------------------------------------------------------------ what went wrong? */
 
 /* Offset behind the last byte that is not zero, at least `from`. Most of a file is zeros: by blocks first. */
 static size_t last_used(struct pr_slice file, size_t from)
@@ -181,8 +181,8 @@ static bool looks_torn(struct pr_slice file, size_t at, const struct batch *b)
     case FAULT_HEADER:
         /* The start is missing; or it is there, and says how long the header is, of which a part is missing. */
         return sector_missing(file, at, PR_MIN((at / SECTOR + 1) * SECTOR, file.len)) ||
-               (b->n > 0 && b->n <= ENTRIES_MAX && b->header_end <= file.len && plausible_start(file, at, b->header_end) &&
-                sector_missing(file, at, b->header_end));
+               (b->n > 0 && b->n <= ENTRIES_MAX && b->header_end <= file.len &&
+                plausible_start(file, at, b->header_end) && sector_missing(file, at, b->header_end));
     case FAULT_CONTENT:
     case FAULT_NONE:
         break;
@@ -190,7 +190,8 @@ static bool looks_torn(struct pr_slice file, size_t at, const struct batch *b)
     return false;
 }
 
-/* Valid batches behind the bad one belong to the same write, unless their marks say that the bad one was acknowledged. */
+/* Valid batches behind the bad one belong to the same write, unless their marks say that the bad one was
+ * acknowledged. */
 static bool acknowledged_later(const struct seglog_crc *crc, struct pr_slice file, size_t from, uint64_t bad_index)
 {
     size_t end = last_used(file, from);
@@ -221,7 +222,8 @@ static void judge(const struct seglog_crc *crc, struct pr_slice file, bool open,
     } else if (open ? file.len % ALLOCATION != 0 : b->header_end > file.len || b->end > file.len) {
         ret->reason = "the file is cut off";
     } else if (!looks_torn(file, at, b)) {
-        ret->reason = b->fault == FAULT_DATA ? "the checksum of the data is wrong" : "the checksum of the header is wrong";
+        ret->reason =
+            b->fault == FAULT_DATA ? "the checksum of the data is wrong" : "the checksum of the header is wrong";
     } else if (acknowledged_later(crc, file, b->fault == FAULT_DATA ? b->end : at + 8, index)) {
         ret->reason = "a hole in front of entries that follow on acknowledged ones";
     } else {
@@ -230,7 +232,7 @@ static void judge(const struct seglog_crc *crc, struct pr_slice file, bool open,
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ segment */
+/* --------------------------------------------------------------------------------------------------------- segment */
 
 static void damaged(struct seglog_scan *ret, size_t at, const char *reason)
 {

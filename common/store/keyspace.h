@@ -1,5 +1,5 @@
-/* keyspace.h - keys of the column families. Big-endian, so that byte order is the order of the tuple. No key is built or
- * taken apart anywhere else.
+/* keyspace.h - keys of the column families. Big-endian, so that byte order is the order of the tuple. No key is built
+ * or taken apart anywhere else.
  *
  *   meta   name                                   -> applied index and term, counters, open uploads
  *   flow   flow u32                               -> tenant, class, pool, domain

@@ -39,8 +39,8 @@ enum kv_cf {
 };
 extern const char *const kv_cf_names[KV_CF_NR];
 
-/* sched, expq and body: every key is put once ever and removed by single_delete, so that a pair that meets in a memtable
- * leaves nothing behind. The other families use del. Never both on one key. */
+/* sched, expq and body: every key is put once ever and removed by single_delete, so that a pair that meets in a
+ * memtable leaves nothing behind. The other families use del. Never both on one key. */
 static inline bool kv_cf_single(enum kv_cf cf) { return cf == KV_SCHED || cf == KV_EXPQ || cf == KV_BODY; }
 
 struct kv;
@@ -73,8 +73,8 @@ struct kv_ops {
     /* [from, to) */
     void (*batch_delete_range)(struct kv_batch *b, enum kv_cf cf, struct pr_slice from, struct pr_slice to);
     int (*write)(struct kv *kv, struct kv_batch *b);
-    /* Keys in [lower, upper), ascending; positioned on the first. An empty upper means no bound. Writes made later may or
-     * may not be seen. */
+    /* Keys in [lower, upper), ascending; positioned on the first. An empty upper means no bound. Writes made later may
+     * or may not be seen. */
     struct kv_iter *(*iter_new)(struct kv *kv, enum kv_cf cf, struct pr_slice lower, struct pr_slice upper);
     void (*iter_free)(struct kv_iter *it);
     bool (*iter_valid)(const struct kv_iter *it);

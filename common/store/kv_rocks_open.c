@@ -60,8 +60,8 @@ static void table_options(rocksdb_options_t *o, const struct kv_rocks *r)
     rocksdb_block_based_options_destroy(t);
 }
 
-/* Bodies do not reclaim themselves: BlobDB's collector has to be told to look at every file whose pointers are compacted,
- * and small pointer tables never trigger a compaction by size (compact_bodies does). */
+/* Bodies do not reclaim themselves: BlobDB's collector has to be told to look at every file whose pointers are
+ * compacted, and small pointer tables never trigger a compaction by size (compact_bodies does). */
 static void body_options(rocksdb_options_t *o, const struct kv_rocks_settings *s)
 {
     rocksdb_options_set_enable_blob_files(o, 1);

@@ -201,7 +201,8 @@ void stage_remove_range(struct stage *s, enum kv_cf cf, struct pr_slice from, st
 static bool hidden(const struct stage *s, enum kv_cf cf, struct pr_slice key)
 {
     for (const struct range *r = s->ranges; r != NULL; r = r->next)
-        if (r->cf == cf && pr_slice_cmp(key, pr_buf_slice(&r->from)) >= 0 && pr_slice_cmp(key, pr_buf_slice(&r->to)) < 0)
+        if (r->cf == cf && pr_slice_cmp(key, pr_buf_slice(&r->from)) >= 0 &&
+            pr_slice_cmp(key, pr_buf_slice(&r->to)) < 0)
             return true;
     return false;
 }
@@ -240,7 +241,7 @@ int stage_peek(struct stage *s, enum kv_cf cf, struct pr_slice key, struct pr_sl
     return get(s, cf, key, false, ret_value);
 }
 
-/* ------------------------------------------------------------------------------------------------- merged iteration */
+/* ------------------------------------------------------------------------------------------------ merged iteration */
 
 static bool below_upper(const struct stage_iter *it, struct pr_slice key)
 {
@@ -331,7 +332,7 @@ int stage_iter_error(const struct stage_iter *it)
     return it->base == NULL ? 0 : it->stage->kv->ops->iter_error(it->base);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- spill */
+/* ----------------------------------------------------------------------------------------------------------- spill */
 
 static void batch_row(struct stage *s, enum kv_cf cf, const struct table_node *n)
 {

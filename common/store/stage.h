@@ -1,14 +1,14 @@
 /* stage.h - the write-back stage between the state machine and a kv store.
  *
  * Applied entries change the stage only: an ordered table in memory per column family, holding what differs from the
- * store. A row that is put and removed before the next spill costs the store nothing at all, which is the common life of
- * mail that is delivered at once. stage_spill writes the whole difference as one atomic batch; the caller puts the applied
- * index into the stage right before, so the store always is the exact state after some entry. What is lost with the
- * memory is in the Raft log and is applied again.
+ * store. A row that is put and removed before the next spill costs the store nothing at all, which is the common life
+ * of mail that is delivered at once. stage_spill writes the whole difference as one atomic batch; the caller puts the
+ * applied index into the stage right before, so the store always is the exact state after some entry. What is lost with
+ * the memory is in the Raft log and is applied again.
  *
- * Why not leave this to RocksDB's memtable: an operation there costs 4-6 us with Debian's build, and mail needs about 13
- * of them from acceptance to removal; here it is a fraction of a microsecond, and reads of young mail need no library
- * call.
+ * Why not leave this to RocksDB's memtable: an operation there costs 4-6 us with Debian's build, and mail needs about
+ * 13 of them from acceptance to removal; here it is a fraction of a microsecond, and reads of young mail need no
+ * library call.
  *
  * Owns: the difference. Borrows: the kv for its lifetime.
  * Thread: changes from the owner thread only. Every call but open and free happens with the lock held (stage_lock,
@@ -24,8 +24,8 @@
 struct stage;
 struct stage_iter;
 
-/* Families that are held in memory whole (leases, flows, gate, meta: small, and asked for rows that are not there): reads
- * of them never reach the store. Loading them is what can fail here. */
+/* Families that are held in memory whole (leases, flows, gate, meta: small, and asked for rows that are not there):
+ * reads of them never reach the store. Loading them is what can fail here. */
 PR_MUST_USE int stage_open(struct kv *kv, struct stage **ret_stage);
 /* Drops what was not spilled. NULL is a no-op. */
 void stage_free(struct stage *s);

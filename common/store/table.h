@@ -1,8 +1,7 @@
 /* table.h - an ordered map of byte strings in memory (skip list): what the stage and the memory twin are made of.
  *
- * Invariants: nodes ascend by key, no key twice; a node's level follows from its key alone, so equal histories give equal
- * tables. Node pointers stay valid until that node is erased.
- * Owns: keys and values. Thread: one at a time. */
+ * Invariants: nodes ascend by key, no key twice; a node's level follows from its key alone, so equal histories give
+ * equal tables. Node pointers stay valid until that node is erased. Owns: keys and values. Thread: one at a time. */
 #ifndef PR_STORE_TABLE_H
 #define PR_STORE_TABLE_H
 

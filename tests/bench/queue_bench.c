@@ -2,8 +2,8 @@
  *
  *   queue_bench DIR [messages=100000] [bytes=10240] [window=400] [inflight=2] [defer=0] [flush_mb=0] [spill_mb=0]
  *
- * Each message is enqueued, issued, read as a job and answered with a result (or, with defer=1, left in the queue after a
- * temporary failure). Prints messages per second and CPU per message. Not part of the test run. */
+ * Each message is enqueued, issued, read as a job and answered with a result (or, with defer=1, left in the queue after
+ * a temporary failure). Prints messages per second and CPU per message. Not part of the test run. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -119,14 +119,16 @@ static void result(struct bench *b, const struct cmd_attempt_ref *ref)
     struct pr_arena arena = {0};
     struct qread_job job;
     pr_buf_clear(&b->job_body);
-    if (qread_job(fsm_stage(b->fsm), ref->msg_id, ref->group, 64 * 1024, &arena, &b->job_body, &job) != 0 || !job.inlined)
+    if (qread_job(fsm_stage(b->fsm), ref->msg_id, ref->group, 64 * 1024, &arena, &b->job_body, &job) != 0 ||
+        !job.inlined)
         die("job is not readable");
     pr_arena_fini(&arena);
     struct cmd_rcpt_result rcpt = {
         .outcome = b->defer ? MAIL_OUTCOME_TEMP : MAIL_OUTCOME_DELIVERED,
         .code = b->defer ? 451 : 250,
         .enhanced = b->defer ? PR_SLICE_LIT("4.3.0") : PR_SLICE_LIT("2.0.0"),
-        .diagnostic = b->defer ? PR_SLICE_LIT("451 4.3.0 try again later") : PR_SLICE_LIT("250 2.0.0 Ok: queued as 12345"),
+        .diagnostic =
+            b->defer ? PR_SLICE_LIT("451 4.3.0 try again later") : PR_SLICE_LIT("250 2.0.0 Ok: queued as 12345"),
     };
     struct cmd c = {.type = CMD_RESULT,
                     .result = {
@@ -190,8 +192,8 @@ static void report(struct bench *b)
            (double)b->finished / s, cpu / (double)b->finished, (double)b->finished / (double)b->entries,
            (double)st.appended_bytes / 1024 / (double)b->finished, (unsigned long long)st.flushes,
            (unsigned long long)st.snapshots, u.ru_maxrss / 1024);
-    printf("enqueue to acknowledgement: p50 %.1f ms, p99 %.1f ms, max %.1f ms\n", percentile(b, 500), percentile(b, 990),
-           percentile(b, 1000));
+    printf("enqueue to acknowledgement: p50 %.1f ms, p99 %.1f ms, max %.1f ms\n", percentile(b, 500),
+           percentile(b, 990), percentile(b, 1000));
     printf("store: %llu MB on disk, %llu MB in memtables; queue: %llu messages\n",
            (unsigned long long)b->kv->ops->property(b->kv, KV_PROP_DISK_BYTES) >> 20,
            (unsigned long long)b->kv->ops->property(b->kv, KV_PROP_MEMORY_BYTES) >> 20,

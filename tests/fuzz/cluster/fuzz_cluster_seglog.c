@@ -1,5 +1,5 @@
-/* The reader of segment files: any bytes, as an open and as a closed segment. The first byte of the input chooses how many
- * zeros follow, so that short inputs can be whole segments. */
+/* The reader of segment files: any bytes, as an open and as a closed segment. The first byte of the input chooses how
+ * many zeros follow, so that short inputs can be whole segments. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -108,7 +108,7 @@ static inline enum fsm_status status_of(const struct world *w, enum fsm_effect_t
     return e->status;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- commands */
+/* -------------------------------------------------------------------------------------------------------- commands */
 
 enum { GROUPS_MAX = 8 };
 
@@ -157,7 +157,8 @@ static inline uint64_t put_mail(struct world *w, uint32_t n_groups, uint32_t n_r
     return m.cmd.enqueue.msg_id;
 }
 
-static inline bool read_group(struct world *w, uint64_t id, uint16_t group, struct pr_arena *arena, struct qread_group *g)
+static inline bool read_group(struct world *w, uint64_t id, uint16_t group, struct pr_arena *arena,
+                              struct qread_group *g)
 {
     int err = qread_group(fsm_stage(w->fsm), id, group, arena, g);
     assert_true(err == 0 || err == PR_ENOTFOUND);
@@ -200,8 +201,8 @@ static inline enum fsm_status do_issue(struct world *w, uint64_t id, uint16_t gr
 }
 
 /* The same outcome for the first n recipients. */
-static inline void do_result(struct world *w, uint64_t id, uint16_t group, uint64_t attempt_id, enum mail_outcome outcome,
-                             uint32_t n)
+static inline void do_result(struct world *w, uint64_t id, uint16_t group, uint64_t attempt_id,
+                             enum mail_outcome outcome, uint32_t n)
 {
     struct cmd_rcpt_result rcpts[16];
     for (uint32_t i = 0; i < n; i++)
@@ -232,8 +233,9 @@ static inline enum fsm_status do_report(struct world *w, uint64_t id, enum cmd_r
     struct cmd_report_item items[16];
     for (uint32_t i = 0; i < n; i++)
         items[i] = (struct cmd_report_item){group, i};
-    struct cmd c = {.type = CMD_REPORT,
-                    .report = {.msg_id = id, .kind = kind, .items = items, .n_items = n, .next_check_ms = next_check_ms}};
+    struct cmd c = {
+        .type = CMD_REPORT,
+        .report = {.msg_id = id, .kind = kind, .items = items, .n_items = n, .next_check_ms = next_check_ms}};
     world_do(w, &c);
     return status_of(w, FSM_REPORT_DONE);
 }

@@ -28,7 +28,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ enqueue */
+/* --------------------------------------------------------------------------------------------------------- enqueue */
 
 static void test_enqueue_stores_and_files(void **state)
 {
@@ -191,7 +191,7 @@ static void test_enqueue_with_issue(void **state)
     assert_queue_empty(w);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- parts */
+/* ----------------------------------------------------------------------------------------------------------- parts */
 
 static enum fsm_status do_part(struct world *w, uint64_t body_id, uint32_t seq, uint64_t reap_ms)
 {
@@ -260,7 +260,7 @@ static void test_upload_is_reaped(void **state)
     assert_queue_empty(w);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- attempts */
+/* -------------------------------------------------------------------------------------------------------- attempts */
 
 static void test_issue_refusals(void **state)
 {
@@ -318,7 +318,7 @@ static void test_release_is_no_attempt(void **state)
     assert_queue_empty(w);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- results */
+/* --------------------------------------------------------------------------------------------------------- results */
 
 static void test_temporary_failure_files_again(void **state)
 {
@@ -426,7 +426,7 @@ static void test_result_is_idempotent(void **state)
     assert_queue_empty(w);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- reports */
+/* --------------------------------------------------------------------------------------------------------- reports */
 
 static void result_with_bounce(struct world *w, uint64_t id, uint16_t group, uint64_t attempt_id, uint32_t n,
                                struct mail *dsn)
@@ -435,8 +435,9 @@ static void result_with_bounce(struct world *w, uint64_t id, uint16_t group, uin
     for (uint32_t i = 0; i < n; i++)
         rcpts[i] = (struct cmd_rcpt_result){.index = i, .outcome = MAIL_OUTCOME_PERM, .code = 550};
     mail_init(dsn, w, 1, 1);
-    struct cmd c = {.type = CMD_RESULT,
-                    .result = {.ref = {id, group, attempt_id}, .rcpts = rcpts, .n_rcpts = n, .bounce = &dsn->cmd.enqueue}};
+    struct cmd c = {
+        .type = CMD_RESULT,
+        .result = {.ref = {id, group, attempt_id}, .rcpts = rcpts, .n_rcpts = n, .bounce = &dsn->cmd.enqueue}};
     world_do(w, &c);
 }
 
@@ -606,7 +607,7 @@ static void test_report_with_a_bad_dsn_does_nothing(void **state)
     assert_queue_empty(w);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- admin */
+/* ----------------------------------------------------------------------------------------------------------- admin */
 
 static void test_hold_and_unhold(void **state)
 {
@@ -756,7 +757,7 @@ static void test_flows(void **state)
     assert_null(fsm_flow_next(w->fsm, &it));
 }
 
-/* ------------------------------------------------------------------------------------------------------------- entries */
+/* --------------------------------------------------------------------------------------------------------- entries */
 
 static void test_many_commands_in_one_entry(void **state)
 {

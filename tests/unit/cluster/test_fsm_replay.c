@@ -1,5 +1,6 @@
 /* Property tests over random logs: the same entries give the same rows, however they were applied - in the stage or
- * through the store, in one go or with crashes and replay, on memory or on RocksDB - and the rows always fit together. */
+ * through the store, in one go or with crashes and replay, on memory or on RocksDB - and the rows always fit
+ * together. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -103,8 +104,10 @@ static void add_result(struct driver *d, uint64_t id, uint16_t group, uint64_t a
                                             .code = (uint16_t)(400 + below(d, 3)),
                                             .diagnostic = pr_slice(d->text, below(d, 40))};
     struct mail dsn;
-    struct cmd c = {.type = CMD_RESULT,
-                    .result = {.ref = {id, group, attempt}, .rcpts = rcpts, .n_rcpts = n, .next_due_ms = d->w->now + below(d, 900000)}};
+    struct cmd c = {
+        .type = CMD_RESULT,
+        .result = {
+            .ref = {id, group, attempt}, .rcpts = rcpts, .n_rcpts = n, .next_due_ms = d->w->now + below(d, 900000)}};
     if (below(d, 3) == 0) {
         random_mail(d, &dsn);
         c.result.bounce = &dsn.cmd.enqueue;
@@ -202,7 +205,7 @@ static void add_random(struct driver *d)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------- invariants */
+/* ------------------------------------------------------------------------------------------------------ invariants */
 
 struct totals {
     uint64_t messages, bytes, held, waiting, leases, owed, sched, checks;
@@ -284,14 +287,14 @@ static void check_world(struct world *w)
             break;
     }
     const struct fsm_counters *c = fsm_counters(w->fsm);
-    assert_true(c->messages == t.messages && c->bytes == t.bytes && c->held == t.held && c->groups_waiting == t.waiting &&
-                c->leases == t.leases && c->reports_owed == t.owed);
+    assert_true(c->messages == t.messages && c->bytes == t.bytes && c->held == t.held &&
+                c->groups_waiting == t.waiting && c->leases == t.leases && c->reports_owed == t.owed);
     assert_int_equal(count_rows(w, KV_SCHED), t.sched);
     assert_int_equal(count_rows(w, KV_LEASE), t.leases);
     assert_int_equal(count_rows(w, KV_EXPQ), t.messages + t.owed + c->uploads);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- logs */
+/* ------------------------------------------------------------------------------------------------------------ logs */
 
 static void make_log(struct log *log, uint64_t seed, size_t n)
 {
@@ -428,7 +431,7 @@ static void test_torn_applied_index_is_noticed(void **state)
     assert_true(noticed >= 5);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- RocksDB */
+/* --------------------------------------------------------------------------------------------------------- RocksDB */
 
 static void test_rocksdb_agrees(void **state)
 {

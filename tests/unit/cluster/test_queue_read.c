@@ -1,4 +1,4 @@
-/* The read side: points, scans with cursors over stage and store, listings from another thread while the queue changes. */
+/* The read side: points, scans with cursors over stage and store, listings from another thread beside changes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +33,7 @@ static struct stage *stage_of(struct world *w)
     return fsm_stage(w->fsm);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- messages */
+/* -------------------------------------------------------------------------------------------------------- messages */
 
 struct ids {
     uint64_t items[2000];
@@ -109,7 +109,7 @@ static void test_groups_of_a_message(void **state)
     pr_arena_fini(&arena);
 }
 
-/* ----------------------------------------------------------------------------------------------------------------- jobs */
+/* ------------------------------------------------------------------------------------------------------------ jobs */
 
 static void test_job_in_one_go(void **state)
 {
@@ -181,7 +181,7 @@ static void test_group_with_its_statuses(void **state)
     pr_arena_fini(&arena);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- schedule */
+/* -------------------------------------------------------------------------------------------------------- schedule */
 
 struct rows {
     struct fsm_row items[600];
@@ -239,7 +239,8 @@ static void test_refill_by_due_time(void **state)
     assert_true(r.n == 100 && next == UINT64_MAX);
     assert_int_equal(qread_sched(stage_of(w), flow, &cursor, UINT64_MAX, 1000, on_row, &r, &next), 0);
     assert_true(r.n == 100 && next == UINT64_MAX);
-    assert_int_equal(qread_sched(stage_of(w), 999, &(struct qread_sched_cursor){0}, UINT64_MAX, 10, on_row, &r, &next), 0);
+    assert_int_equal(qread_sched(stage_of(w), 999, &(struct qread_sched_cursor){0}, UINT64_MAX, 10, on_row, &r, &next),
+                     0);
     assert_true(r.n == 100 && next == UINT64_MAX);
 }
 
@@ -261,7 +262,7 @@ static void test_shape(void **state)
     assert_true(shape.done && shape.count[QREAD_SHAPE_BUCKETS - 1] == 101);
 }
 
-/* --------------------------------------------------------------------------------------------------- leases, expq, flows */
+/* --------------------------------------------------------------------------------------------- leases, expq, flows */
 
 static bool count_lease(void *data, const struct qread_lease *l)
 {
@@ -334,7 +335,7 @@ static void test_expq(void **state)
     assert_true(l.n == 3 && l.items[2].id == second && next == UINT32_MAX);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- threads */
+/* --------------------------------------------------------------------------------------------------------- threads */
 
 struct reader {
     struct world *w;

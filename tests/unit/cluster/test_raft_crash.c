@@ -1,9 +1,9 @@
 /* kill -9 under load, many times on one directory: what was acknowledged is there after the restart, what was finished
  * stays finished, and nothing appears that was never sent.
  *
- * The program runs itself as `child DIR SEED`: the child prints every message it finds at start ("P id", then "R"), then
- * works and prints "S id" before it proposes a message, "A id" once it is acknowledged, "F id" before it proposes the
- * final result, "D id" once that is acknowledged. The parent kills it at a random moment and keeps the books. */
+ * The program runs itself as `child DIR SEED`: the child prints every message it finds at start ("P id", then "R"),
+ * then works and prints "S id" before it proposes a message, "A id" once it is acknowledged, "F id" before it proposes
+ * the final result, "D id" once that is acknowledged. The parent kills it at a random moment and keeps the books. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,7 +26,7 @@ extern char **environ;
 enum { ROUNDS = 50, DISK_FAILED = 42 };
 #define SEED_FAILING_DISK 1000000ULL /* from here on the child's disk takes no more than 600 KB per file */
 
-/* ---------------------------------------------------------------------------------------------------------------- child */
+/* ----------------------------------------------------------------------------------------------------------- child */
 
 struct child {
     struct shard shard;
@@ -229,7 +229,7 @@ static int child_main(const char *dir, uint64_t seed)
     return 9; /* it never ends by itself */
 }
 
-/* --------------------------------------------------------------------------------------------------------------- parent */
+/* ---------------------------------------------------------------------------------------------------------- parent */
 
 enum fate { SENT = 1, ACKED = 2, FINISHING = 4, DONE = 8, PRESENT = 16 };
 
@@ -388,8 +388,8 @@ static void test_kill_under_load(void **state)
         run_round(&b, self, dir, b.round, pr_rng_below(&rng, 150));
     b.round++;
     run_round(&b, self, dir, b.round, 0);
-    print_message("%u kills, %llu messages acknowledged, %llu finished\n", (unsigned)ROUNDS, (unsigned long long)b.acked,
-                  (unsigned long long)b.done);
+    print_message("%u kills, %llu messages acknowledged, %llu finished\n", (unsigned)ROUNDS,
+                  (unsigned long long)b.acked, (unsigned long long)b.done);
     assert_true(b.acked > ROUNDS && b.done > ROUNDS);
     pr_map_fini(&b.fates);
     pr_buf_fini(&b.line);

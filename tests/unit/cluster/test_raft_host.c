@@ -108,7 +108,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------------------------------- basics */
+/* ---------------------------------------------------------------------------------------------------------- basics */
 
 static void test_settings(void **state)
 {
@@ -231,7 +231,7 @@ static void test_stop_inside_a_callback(void **state)
     client_fini(&c);
 }
 
-/* ------------------------------------------------------------------------------------------------- log and flush bounds */
+/* -------------------------------------------------------------------------------------------- log and flush bounds */
 
 static uint64_t log_directory_bytes(const struct shard *s)
 {
@@ -419,7 +419,7 @@ static void test_bodies_leave_the_disk(void **state)
     client_fini(&c);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- damage */
+/* ---------------------------------------------------------------------------------------------------------- damage */
 
 /* Path of the newest file in the log directory whose name starts so. */
 static void find_file(const struct shard *s, const char *prefix, char path[512])

@@ -1,4 +1,4 @@
-/* The log check tells a write that was not completed from damage, for every bit, byte and sector of the end of a log. */
+/* The log check tells an incomplete write from damage, for every bit, byte and sector of the end of a log. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -105,7 +105,8 @@ static void test_each_flipped_bit_is_damage(void **state)
         for (int bit = 0; bit < (i < at[2] + 40 || i >= at[3] ? 8 : 1); bit++) {
             w.file.ptr[i] ^= (char)(1 << bit);
             struct seglog_scan s = scan(&w, true);
-            if (s.end != SEGLOG_DAMAGED || s.n_entries != (i < at[3] ? 2 : 3) || s.bad_at != (i < at[3] ? at[2] : at[3]))
+            if (s.end != SEGLOG_DAMAGED || s.n_entries != (i < at[3] ? 2 : 3) ||
+                s.bad_at != (i < at[3] ? at[2] : at[3]))
                 fail_msg("byte %zu bit %d: end %d, %llu entries", i, bit, (int)s.end, (unsigned long long)s.n_entries);
             w.file.ptr[i] ^= (char)(1 << bit);
         }
@@ -238,7 +239,7 @@ static void test_garbage_behind_the_end(void **state)
     writer_fini(&w);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- directory */
+/* ------------------------------------------------------------------------------------------------------- directory */
 
 struct dir {
     char path[64];

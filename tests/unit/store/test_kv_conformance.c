@@ -307,7 +307,7 @@ static void test_random_history(void **state)
     table_fini(&model);
 }
 
-/* --------------------------------------------------------------------------------------------- what only RocksDB has */
+/* ------------------------------------------------------------------------------------------- what only RocksDB has */
 
 static void test_rocks_reopens(void **state)
 {

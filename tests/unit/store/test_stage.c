@@ -155,7 +155,7 @@ static void test_remove_range(void **state)
     kv_close(kv);
 }
 
-/* ----------------------------------------------------------------------------------------- random history with a model */
+/* ------------------------------------------------------------------------------------- random history with a model */
 
 struct world {
     struct kv *kv;
