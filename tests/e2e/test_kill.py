@@ -59,7 +59,7 @@ def test_kill_each_role_under_load(box):
     rng = random.Random(SEED)
     print("seed", SEED)
     box.start(config=CONFIG)
-    load = Load(box.address, sessions=6, seed=SEED, pause=0.01).start()
+    load = Load(box.address, sessions=10, seed=SEED).start()
     kills = rounds(box, load, rng, ["ingress", "scheduler", "deliverer"], ROUNDS)
     judge(box, load, kills)
 
