@@ -94,7 +94,10 @@ static void to_bus(void *data, struct bus_post *post)
 static int to_shard(void *data, uint32_t shard, struct shard_post *item)
 {
     struct node *n = data;
-    return n->shards[shard] == NULL ? PR_ECLOSED : shard_post(n->shards[shard], item);
+    pthread_mutex_lock(&n->lock);
+    int rc = n->shards[shard] == NULL ? PR_ECLOSED : shard_post(n->shards[shard], item);
+    pthread_mutex_unlock(&n->lock);
+    return rc;
 }
 
 static void on_fatal(void *data, const char *text)
@@ -227,6 +230,37 @@ static int start_parts(struct node *n, const char *dir)
     return rc;
 }
 
+/* Everything that was started, in the order in which it may end; also after half a start. */
+static void release(struct node *n)
+{
+    struct bus_server *bus = atomic_load(&n->bus);
+    struct shard *shards[NODE_SHARDS_MAX];
+    pr_http_stop(n->http);
+    /* From here on the bus finds nobody; what the shards still have to say leaves through it. */
+    pthread_mutex_lock(&n->lock);
+    memcpy(shards, n->shards, sizeof shards);
+    memset(n->shards, 0, sizeof n->shards);
+    pthread_mutex_unlock(&n->lock);
+    for (uint32_t i = 0; i < n->n_shards; i++)
+        if (shards[i] != NULL)
+            shard_stop(shards[i]);
+    for (uint32_t i = 0; i < n->n_shards; i++)
+        if (shards[i] != NULL)
+            shard_join(shards[i]);
+    if (bus != NULL) {
+        bus_server_stop(bus);
+        bus_server_join(bus);
+    }
+    pr_bus_ctx_free(n->bus_ctx);
+    uv_close((uv_handle_t *)&n->fatal, NULL);
+    pr_metrics_free(n->metrics);
+    recent_free(n->recent);
+    pr_config_unref(n->config);
+    pr_free(n->node_id);
+    if (n->lock_fd >= 0)
+        (void)close(n->lock_fd);
+}
+
 static int start(struct pr_daemon *d, void *data)
 {
     struct node *n = data;
@@ -240,8 +274,10 @@ static int start(struct pr_daemon *d, void *data)
     char *dir = make_directory(n);
     int rc = dir == NULL ? PR_EIO : start_parts(n, dir);
     pr_free(dir);
-    if (rc != 0)
+    if (rc != 0) {
+        release(n);
         return rc;
+    }
     pr_metric_set(n->metrics, SM_CONFIG_TIME, 0, 0, 0, (int64_t)(pr_clock_now().wall.ms / 1000));
     configure_shards(n);
     (void)uv_timer_init(pr_daemon_loop(d), &n->timer);
@@ -269,30 +305,15 @@ static void stop(struct pr_daemon *d, void *data)
 {
     struct node *n = data;
     n->stopping = true;
-    pr_http_stop(n->http);
-    for (uint32_t i = 0; i < n->n_shards; i++)
-        shard_stop(n->shards[i]);
-    for (uint32_t i = 0; i < n->n_shards; i++)
-        shard_join(n->shards[i]);
-    for (uint32_t i = 0; i < n->n_shards; i++)
-        n->shards[i] = NULL;
-    bus_server_stop(n->bus);
-    bus_server_join(n->bus);
-    pr_bus_ctx_free(n->bus_ctx);
     uv_close((uv_handle_t *)&n->timer, NULL);
-    uv_close((uv_handle_t *)&n->fatal, NULL);
-    pr_info(n->log, "stopped");
-    pr_metrics_free(n->metrics);
-    recent_free(n->recent);
-    pr_config_unref(n->config);
-    pr_free(n->node_id);
-    (void)close(n->lock_fd);
+    release(n);
+    pr_info(pr_daemon_log(d), "stopped");
     pr_daemon_stopped(d, 0);
 }
 
 int node_run(int argc, char **argv)
 {
     static const struct pr_daemon_ops ops = {start, reload, stop};
-    struct node node = {.lock_fd = -1};
+    struct node node = {.lock_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
     return pr_daemon_main(argc, argv, "postrider-scheduler", &ops, &node);
 }

@@ -20,7 +20,8 @@ struct node {
     struct recent *recent;
     struct pr_bus_ctx *bus_ctx;
     struct bus_server *_Atomic bus;
-    struct shard *shards[NODE_SHARDS_MAX];
+    struct shard *shards[NODE_SHARDS_MAX]; /* under `lock` for the bus thread */
+    pthread_mutex_t lock;
     uint32_t n_shards;
     struct pr_http *http;
     struct pr_config *config;
