@@ -31,7 +31,7 @@ void fetch_stop(struct conn *c)
             pr_bus_msg_free(f->ready[i].msg);
     if (f->job != NULL)
         pr_list_remove(&f->link);
-    *f = (struct fetch){.job = NULL};
+    *f = (struct fetch){.feeding = f->feeding};
     pr_list_init(&f->link);
 }
 
@@ -52,6 +52,8 @@ void fetch_want(struct conn *c, struct job *job, uint32_t seq)
 void fetch_feed(struct conn *c)
 {
     struct fetch *f = &c->fetch;
+    if (f->feeding)
+        return;
     while (f->job != NULL && f->wanted && c->client != NULL && pr_stream_queued(c->stream) < OUTPUT_MAX) {
         size_t at = f->next % FETCH_AHEAD;
         struct pr_bus_msg *msg = f->ready[at].msg;
@@ -64,7 +66,9 @@ void fetch_feed(struct conn *c)
         if (!ev.last)
             ask_ahead(c);
         /* The client takes the bytes in the step; what it does then may end this fetch. */
+        f->feeding = true;
         conn_event(c, &ev);
+        f->feeding = false;
         pr_bus_msg_free(msg);
     }
 }

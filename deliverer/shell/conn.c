@@ -186,27 +186,29 @@ static void feed(struct conn *c)
     worker_touch(w);
 }
 
+/* What a step leads to: more mails, a chunk that is there already, another deadline. */
+static void go_on(struct conn *c)
+{
+    if (c->client != NULL)
+        feed(c);
+    if (c->client != NULL)
+        fetch_feed(c);
+    if (c->client != NULL)
+        conn_arm(c, dlv_client_deadline(c->client));
+}
+
 void conn_event(struct conn *c, const struct dlv_client_event *ev)
 {
     if (c->client == NULL)
         return;
     step(c, ev);
-    if (c->client == NULL)
-        return;
-    feed(c);
-    if (c->client == NULL)
-        return;
-    conn_arm(c, dlv_client_deadline(c->client));
+    go_on(c);
 }
 
 void conn_give(struct conn *c, struct job *job)
 {
     start_job(c, job);
-    if (c->client != NULL) {
-        feed(c);
-        if (c->client != NULL)
-            conn_arm(c, dlv_client_deadline(c->client));
-    }
+    go_on(c);
 }
 
 void conn_quit(struct conn *c)

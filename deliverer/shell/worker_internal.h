@@ -19,7 +19,7 @@
 
 enum {
     DEAD_HOST_MS = 60000,
-    STOP_RUNNING_MS = 45000, /* for running transactions, once asked to stop */
+    STOP_RUNNING_MS = 35000, /* for running transactions, once asked to stop */
     STOP_ACKS_MS = 5000,     /* for acknowledgements after the last of them */
     PINNED_MAX = 64 * 1024 * 1024,
     OUTPUT_MAX = 512 * 1024,
@@ -69,6 +69,7 @@ struct fetch {
     struct job *job; /* NULL: none */
     struct pr_list link;
     bool wanted;      /* the client waits for `next` */
+    bool feeding;     /* a step with a chunk is under way */
     uint32_t next;    /* chunk the client gets next */
     uint32_t asked;   /* chunks asked for so far: next <= asked <= next + FETCH_AHEAD */
     pr_mono asked_at; /* of the oldest one missing */
