@@ -3,8 +3,9 @@
  * libraft ignores errors of its tick and receive paths (they are asserted, and asserts are compiled out), so every
  * failure that matters is caught here and ends in raft_host_fatal. The network is replaced: messages go to the
  * raft_link, and each is completed exactly once, from the loop, whatever became of it; Raft resends by itself. */
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
@@ -188,12 +189,19 @@ static int on_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io
 
 void raft_hooks_watch_disk(struct raft_host *h)
 {
+    enum { GRACE_MS = 2000 };
     const char *text = h->io.errmsg;
     if (text[0] == '\0' || h->dead)
         return;
     /* "write failed: -5" (negated errno), "short write: ..." */
-    if (strstr(text, "write failed") != NULL || strstr(text, "short write") != NULL)
-        raft_host_fatal(h, "the disk does not take writes of the log in %s: %s", h->dir, text);
+    if (strstr(text, "write failed") == NULL && strstr(text, "short write") == NULL)
+        return;
+    raft_host_fatal(h, "the disk does not take writes of the log in %s: %s", h->dir, text);
+    /* Back in the loop, libraft's retry (uv_append.c: the timer of another kind of retry, with that one's data) would
+     * write through a pointer to something else. So this thread never goes back: the owner has a moment to write its
+     * last log line and end the process, else it ends here. What was acknowledged is on disk. */
+    uv_sleep(GRACE_MS);
+    _exit(EXIT_FAILURE);
 }
 
 /* --------------------------------------------------------------------------------------------------------- network */

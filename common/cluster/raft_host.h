@@ -40,8 +40,8 @@ struct raft_host_callbacks {
     void (*on_leader)(void *data, uint64_t term);
     /* Leadership lost; open proposals have been or are being answered PR_EUNKNOWN. */
     void (*on_follower)(void *data);
-    /* The process must end before the loop turns again: libraft 0.22.1 may touch freed memory when it retries a failed
-     * write. text says what happened, where, and what to do. Called at most once. */
+    /* The process must stop; text says what happened, where, and what to do. Called at most once. After a failed
+     * write of the log the process ends two seconds after this returns: libraft 0.22.1 cannot go on from there. */
     void (*on_fatal)(void *data, const char *text);
     /* Degraded or noteworthy, once per fact. May be NULL. */
     void (*on_notice)(void *data, const char *text);
