@@ -131,6 +131,8 @@ static void on_second(uv_timer_t *t)
         return;
     update_view(s);
     shard_tell_bus_state(s);
+    if (s->leading)
+        shard_report_late(s);
 }
 
 static void on_msg(struct shard *s, struct shard_post *p)
@@ -354,6 +356,7 @@ int shard_start(const struct shard_options *o, struct shard **ret, struct pr_buf
     s->flush_dir = path_of(o->dir, "flush");
     pthread_mutex_init(&s->lock, NULL);
     pr_list_init(&s->gathering);
+    pr_list_init(&s->late);
     s->started = pr_clock_now().mono;
     pr_rng_init(&s->rng, pr_random_seed());
     pr_map_init(&s->lanes, pr_rng_next(&s->rng));

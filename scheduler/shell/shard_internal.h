@@ -121,6 +121,7 @@ struct shard {
     bool check_wanted;
     pr_wall check_until;
     size_t checks_open;
+    struct pr_list late; /* struct late_report, oldest first */
     bool checks_more;
 
     pthread_mutex_t lock; /* view */
@@ -179,6 +180,9 @@ void shard_run_checks(struct shard *s);
 void shard_check_done(struct shard *s, const struct waiter *w, enum fsm_status status);
 void shard_needs_report(struct shard *s, uint64_t msg_id);
 void shard_check_now(struct shard *s, uint64_t msg_id);
+void shard_report_later(struct shard *s, uint64_t msg_id);
+void shard_report_late(struct shard *s);
+void shard_forget_late(struct shard *s);
 /* A DSN for these recipients as a command; everything it points to lives in s->turn. NULL when nobody wants one. */
 const struct cmd_enqueue *shard_make_dsn(struct shard *s, const struct qread_msg *msg, const struct mail_rcpt *const *rcpts,
                                          size_t n, bool delay);

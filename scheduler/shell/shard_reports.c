@@ -8,7 +8,14 @@
 #include "scheduler/shell/shard_internal.h"
 
 enum { CHECK_ROWS = 256, REPORT_ITEMS_MAX = 1000 };
-static const uint64_t CHECK_AGAIN_MS = 60000;
+static const uint64_t CHECK_AGAIN_MS = 60000, GATHER_MS = 30000;
+
+/* Failures of a message whose other groups go on: reported after a while, if nothing else does it before. */
+struct late_report {
+    struct pr_list link;
+    uint64_t msg_id;
+    pr_mono due;
+};
 
 /* End of the header block within the first chunk, the empty line included; the whole chunk if there is none. */
 static struct pr_slice header_of(struct pr_slice content)
@@ -220,6 +227,13 @@ void shard_needs_report(struct shard *s, uint64_t msg_id)
         report(s, &msg, CMD_REPORT_FAILURE, 0, false);
 }
 
+static void report_unreported(struct shard *s, uint64_t msg_id)
+{
+    struct qread_msg msg;
+    if (qread_message(s->stage, msg_id, &s->turn, &msg) == 0 && msg.groups_unreported > 0)
+        report(s, &msg, CMD_REPORT_FAILURE, 0, false);
+}
+
 static void check_message(struct shard *s, uint64_t msg_id, bool counted)
 {
     struct qread_msg msg;
@@ -234,12 +248,41 @@ static void check_message(struct shard *s, uint64_t msg_id, bool counted)
         report(s, &msg, CMD_REPORT_DELAY, msg.expiry_ms, counted);
     else
         report(s, &msg, CMD_REPORT_NONE, msg.expiry_ms, counted);
+    if (now < msg.expiry_ms && msg.groups_left > 0)
+        report_unreported(s, msg_id); /* what a restart made us forget */
 }
 
 /* A deferral that finds the check time passed need not wait for the index, which goes by the minute. */
 void shard_check_now(struct shard *s, uint64_t msg_id)
 {
     check_message(s, msg_id, false);
+}
+
+void shard_report_later(struct shard *s, uint64_t msg_id)
+{
+    struct late_report *r = pr_new(struct late_report);
+    r->msg_id = msg_id;
+    r->due = pr_mono_add(pr_clock_now().mono, GATHER_MS);
+    pr_list_push_back(&s->late, &r->link);
+}
+
+void shard_report_late(struct shard *s)
+{
+    pr_mono now = pr_clock_now().mono;
+    for (struct pr_list *n; (n = pr_list_first(&s->late)) != NULL;) {
+        struct late_report *r = pr_list_entry(n, struct late_report, link);
+        if (r->due.ms > now.ms)
+            return;
+        pr_list_remove(n);
+        report_unreported(s, r->msg_id);
+        pr_free(r);
+    }
+}
+
+void shard_forget_late(struct shard *s)
+{
+    for (struct pr_list *n; (n = pr_list_pop_front(&s->late)) != NULL;)
+        pr_free(pr_list_entry(n, struct late_report, link));
 }
 
 static void reap_upload(struct shard *s, uint64_t body_id)

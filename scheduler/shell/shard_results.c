@@ -102,8 +102,8 @@ static void expire_pending(struct shard *s, struct work *w)
     w->n_pending = 0;
 }
 
-/* The DSN for recipients that fail by this result, if they are all that the message still owes; else the report waits for
- * the others (one DSN per message). Recipients nobody wants to hear of are marked so. */
+/* The DSN for recipients that fail by this result, if no other group of the message is under way; else the report waits a
+ * little for the others, so that one DSN speaks of all. Recipients nobody wants to hear of are marked so. */
 static const struct cmd_enqueue *bounce_for(struct shard *s, struct work *w)
 {
     const struct mail_rcpt **list = pr_arena_alloc(&s->turn, w->in->n_rcpts * sizeof *list);
@@ -127,7 +127,7 @@ static const struct cmd_enqueue *bounce_for(struct shard *s, struct work *w)
         failed->remote = w->in->remote;
         list[n++] = failed;
     }
-    bool last = w->n_pending == 0 && w->msg.groups_left <= 1 && w->msg.groups_unreported == 0;
+    bool last = w->msg.groups_left <= 1 && w->msg.groups_unreported == 0;
     return n > 0 && last ? shard_make_dsn(s, &w->msg, list, n, false) : NULL;
 }
 
@@ -203,6 +203,8 @@ void shard_result_committed(struct shard *s, const struct waiter *w)
     sched_result_done(s->sched, pr_clock_now(), &w->ref, true);
     if (w->msg_id != 0)
         shard_check_now(s, w->msg_id);
+    if (w->failed && !w->bounce)
+        shard_report_later(s, w->ref.msg_id);
     acknowledge(s, &w->peer, &w->ref);
 }
 

@@ -184,6 +184,7 @@ void shard_on_follower(void *data)
     s->leading = false;
     shard_batch_drop_all(s, PR_ENOTLEADER);
     sched_stop(s->sched);
+    shard_forget_late(s);
     s->n_jobs = s->n_demands = 0;
     for (struct flow_entry *f; (f = pr_map_next(&s->flow_ids, &it, NULL)) != NULL;) {
         pr_free(f->destination);
