@@ -73,6 +73,7 @@ static const struct pr_metric_def defs[DM_METRIC_NR] = {
                                 LABEL("type", types)),
     [DM_BUS_DROPPED] = COUNTER("postrider_bus_dropped_total", "Messages that were dropped.", LABEL("reason", drops)),
     [DM_CONFIG_RELOADS] = COUNTER("postrider_config_reloads_total", "Configuration reloads.", LABEL("result", reloads)),
+    [DM_CONFIG_TIME] = GAUGE("postrider_config_last_success_timestamp_seconds", "When the configuration was last loaded.", NONE),
     [DM_LOG_MESSAGES] = COUNTER("postrider_log_messages_total", "Log lines by level.", LABEL("level", levels)),
 };
 

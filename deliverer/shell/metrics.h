@@ -22,7 +22,8 @@ enum dm_metric {
     DM_BODY_CHUNKS,       /* received, missing */
     DM_BUS_MESSAGES,      /* direction, type */
     DM_BUS_DROPPED,       /* decode, unexpected, not_connected */
-    DM_CONFIG_RELOADS,
+    DM_CONFIG_RELOADS,    /* ok, failed */
+    DM_CONFIG_TIME,
     DM_LOG_MESSAGES,      /* level */
     DM_METRIC_NR,
 };

@@ -156,6 +156,11 @@ static int start_workers(struct process *p)
     return 0;
 }
 
+static void note_config(struct process *p)
+{
+    pr_metric_set(p->node.metrics, DM_CONFIG_TIME, 0, 0, 0, (int64_t)(pr_clock_now().wall.ms / 1000));
+}
+
 static int on_start(struct pr_daemon *d, void *data)
 {
     struct process *p = data;
@@ -164,6 +169,7 @@ static int on_start(struct pr_daemon *d, void *data)
     p->node.config = pr_config_ref(pr_daemon_config(d));
     p->node.node_id = pr_strdup(p->node.config->hostname);
     p->node.metrics = dm_metrics_new();
+    note_config(p);
     p->node.on_worker_event = on_worker_event;
     p->node.journals.lock_fd = -1;
     pr_random_bytes(&p->node.boot_id, sizeof p->node.boot_id);
@@ -193,6 +199,7 @@ static void on_reload(struct pr_daemon *d, struct pr_config *config, void *data)
     for (unsigned i = 0; i < p->n; i++)
         dlv_worker_reload(p->workers[i], config);
     pr_metric_inc1(p->node.metrics, DM_CONFIG_RELOADS, 0);
+    note_config(p);
 }
 
 static void on_stop(struct pr_daemon *d, void *data)
