@@ -274,6 +274,17 @@ static bool unborn(struct checker *c, uint64_t applied)
     return scan.n_entries == 0;
 }
 
+/* Open segments are numbered from 1 in each run, and each run is a term of its own: one that does not begin at 1 means
+ * that its predecessors were filled and closed, so entries of the present term must be there. */
+static bool lacks_open_segment(const struct checker *c)
+{
+    uint64_t lowest = UINT64_MAX;
+    for (size_t i = 0; i < c->list.n; i++)
+        if (c->list.segments[i].open)
+            lowest = PR_MIN(lowest, c->list.segments[i].counter);
+    return lowest != UINT64_MAX && lowest > 1 && c->report->last_term < c->list.term;
+}
+
 static int check_ends(struct checker *c, uint64_t applied)
 {
     uint64_t last = c->next - 1;
@@ -283,6 +294,13 @@ static int check_ends(struct checker *c, uint64_t applied)
             "the log is damaged: the files metadata1 and metadata2 in %s are missing or older than the entries "
             "(term %llu, entries of term %llu). Not started, %s",
             c->dir, (unsigned long long)c->list.term, (unsigned long long)c->report->last_term, advice);
+        return PR_ECORRUPT;
+    }
+    if (lacks_open_segment(c)) {
+        pr_buf_printf(c->error,
+                      "the log is damaged: the segment open-1 in %s is missing, and with it what followed index %llu. "
+                      "Not started, %s",
+                      c->dir, (unsigned long long)last, advice);
         return PR_ECORRUPT;
     }
     if (last < c->list.snapshot || last < applied) {

@@ -312,10 +312,8 @@ static int open_store(struct shard *s, struct pr_buf *reterr)
     pr_free(dir);
     if (rc == 0)
         rc = fsm_open(s->kv, &s->fsm, reterr);
-    if (rc == 0) {
+    if (rc == 0)
         s->stage = fsm_stage(s->fsm);
-        fsm_set_spill(s->fsm, (size_t)settings.write_buffer_bytes, SIZE_MAX);
-    }
     return rc;
 }
 
@@ -395,6 +393,10 @@ void shard_stop(struct shard *s)
 void shard_join(struct shard *s)
 {
     pr_worker_join(s->worker);
+    /* The store learns the last state (closing flushes it): the next start replays nothing, and a log that has lost its
+     * end since is noticed. */
+    if (!s->failed && fsm_spill(s->fsm) != 0)
+        pr_error(s->o.log, "spill_failed", PR_U("shard", s->o.id), PR_S("error", fsm_error(s->fsm)));
     shard_free(s);
 }
 

@@ -13,8 +13,7 @@ from harness.cli import Cli, supervised
 from harness.smtp import mail
 from harness.wait import stays, wait_until
 
-CONFIG = {"queue": {"retry": ["1h"], "delay_warning": "0s"}, "routes": [{"domain": "held.example", "via": "[127.0.0.3]:1"},
-                                                                       {"domain": "other.example", "via": "[127.0.0.3]:1"}]}
+CONFIG = {"queue": {"retry": ["1h"], "delay_warning": "0s"}}
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +21,18 @@ def cli(shared):
     return Cli(shared)
 
 
+@pytest.fixture(scope="module")
+def busy(shared):
+    """A server of held.example and other.example that puts every recipient off; its site stays in good standing."""
+    sink = shared.new_sink(host=shared.host(), rules={"rcpt": "450 4.2.1 mailbox busy"})
+    for domain in ("held.example", "other.example"):
+        shared.dns.mx(domain, (10, f"mx.{domain}", sink.host))
+    yield sink
+    sink.close()
+
+
 @pytest.fixture
-def queue(shared, cli):
+def queue(shared, cli, busy):
     """An empty queue, then six deferred messages; returns their ids."""
     if cli.run("msg", "delete", "--all", "--yes").returncode == 0:
         shared.queue_empty()
