@@ -85,6 +85,12 @@ void dest_touch(struct dlv_lane *l, struct dlv_dest *d)
         pr_list_push_back(&l->dirty, &d->dirty);
 }
 
+void dests_touch(struct dlv_lane *l)
+{
+    struct pr_list *it, *tmp;
+    pr_list_foreach(it, tmp, &l->all) dest_touch(l, pr_list_entry(it, struct dlv_dest, all));
+}
+
 struct pr_slice dlv_dest_name(const struct dlv_dest *d)
 {
     return pr_slice(d->key.ptr, d->name_len);
@@ -184,6 +190,9 @@ void dlv_lane_closed(struct dlv_lane *l, struct dlv_conn *conn, pr_mono now)
     pr_list_remove(&conn->link);
     conn->dest = NULL;
     dest_touch(l, d);
+    if (l->crowded)
+        dests_touch(l);
+    l->crowded = false;
 }
 
 static struct dlv_conn *find_conn(const struct dlv_dest *d, enum dlv_conn_state state, bool oldest)
@@ -270,10 +279,33 @@ static bool plan_give(struct dlv_lane *l, struct dlv_dest *d, struct dlv_lane_ac
     return true;
 }
 
-static bool plan_open(const struct dlv_lane *l, struct dlv_dest *d, struct dlv_lane_action *ret, pr_mono now)
+/* The lane has as many connections as it may: one that is idle at a destination without jobs makes room, one at a time. */
+static bool plan_room(struct dlv_lane *l, struct dlv_lane_action *ret, pr_mono now)
 {
-    if (d->n_ready <= d->opening + d->idle || dest_open(d) >= d->slots || l->open >= l->o.connections_max)
+    struct dlv_conn *oldest = NULL;
+    struct pr_list *it, *tmp;
+    l->crowded = true;
+    pr_list_foreach(it, tmp, &l->all)
+    {
+        struct dlv_dest *d = pr_list_entry(it, struct dlv_dest, all);
+        if (d->closing > 0)
+            return false; /* on its way */
+        struct dlv_conn *conn = d->idle == 0 || d->n_ready > 0 ? NULL : find_conn(d, DLV_CONN_IDLE, true);
+        if (conn != NULL && (oldest == NULL || conn->since.ms < oldest->since.ms))
+            oldest = conn;
+    }
+    if (oldest == NULL)
         return false;
+    conn_move(oldest->dest, oldest, DLV_CONN_CLOSING, now);
+    return act(ret, DLV_LANE_QUIT, oldest->dest, oldest);
+}
+
+static bool plan_open(struct dlv_lane *l, struct dlv_dest *d, struct dlv_lane_action *ret, pr_mono now)
+{
+    if (d->n_ready <= d->opening + d->idle || dest_open(d) >= d->slots)
+        return false;
+    if (l->open >= l->o.connections_max)
+        return plan_room(l, ret, now);
     if (now.ms + l->o.grant_margin_ms >= l->lease.ms || dlv_gcra_next(&d->rate).ms > now.ms)
         return false;
     if (d->streak >= FAILURES_IN_A_ROW && d->failures > 0)

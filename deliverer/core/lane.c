@@ -51,18 +51,12 @@ void dlv_lane_free(struct dlv_lane *l)
     pr_free(l);
 }
 
-static void touch_all(struct dlv_lane *l)
-{
-    struct pr_list *it, *tmp;
-    pr_list_foreach(it, tmp, &l->all) dest_touch(l, pr_list_entry(it, struct dlv_dest, all));
-}
-
 void dlv_lane_configure(struct dlv_lane *l, const struct dlv_lane_options *o)
 {
     uint64_t seed = l->o.seed;
     l->o = *o;
     l->o.seed = seed;
-    touch_all(l);
+    dests_touch(l);
 }
 
 void dlv_lane_drain(struct dlv_lane *l, pr_mono now)

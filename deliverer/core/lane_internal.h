@@ -92,6 +92,7 @@ struct dlv_lane {
     struct pr_timerq timers;
     pr_mono next_tick;
     bool drained;
+    bool crowded; /* somebody waits for a connection of the lane's own limit */
     size_t n_jobs, n_ready, n_running, n_done, n_dests;
     uint32_t open; /* connections, closing ones included */
     /* gate */
@@ -140,6 +141,8 @@ bool dest_plan(struct dlv_lane *l, struct dlv_dest *d, struct dlv_lane_action *r
 /* Nothing is left of it and nobody asks for it. */
 bool dest_unused(const struct dlv_lane *l, const struct dlv_dest *d, pr_mono now);
 void dest_free(struct dlv_lane *l, struct dlv_dest *d);
+/* All are looked at again. */
+void dests_touch(struct dlv_lane *l);
 void conn_move(struct dlv_dest *d, struct dlv_conn *conn, enum dlv_conn_state state, pr_mono now);
 
 /* credit.c */

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include "common/base/alloc.h"
+#include "deliverer/shell/idn.h"
 #include "deliverer/shell/worker_internal.h"
 
 enum { CONNECT_NOT_LAST_MS = 10000 };
@@ -301,6 +302,14 @@ static void go_on(struct conn *c, enum dlv_route_need need)
     }
 }
 
+static void no_such_name(struct conn *c)
+{
+    struct dlv_verdict v = dlv_verdict_own(MAIL_OUTCOME_PERM, MAIL_SCOPE_RCPT, MAIL_STAGE_DNS, "5.1.2",
+                                           "no valid internationalized domain name");
+    keep_verdict(c->attempt, &v);
+    give_up(c);
+}
+
 void conn_open(struct dlv_worker *w, struct dlv_dest *dest)
 {
     struct conn *c = pr_new(struct conn);
@@ -319,7 +328,10 @@ void conn_open(struct dlv_worker *w, struct dlv_dest *dest)
     c->lmtp = a->conf->kind == PR_ROUTE_LMTP;
     c->verify = c->set->tls_verify != NULL;
     if (a->conf->kind == PR_ROUTE_MX) {
-        pr_buf_add(&a->domain, domain);
+        if (dlv_domain_to_ascii(domain, &a->domain) != 0) {
+            no_such_name(c);
+            return;
+        }
     } else if (a->conf->next_hop.host == NULL) {
         connect_unix(c);
         return;

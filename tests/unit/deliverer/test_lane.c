@@ -323,6 +323,38 @@ static void test_reconnected(void **state)
     world_end(&w);
 }
 
+/* At the lane's limit an idle connection elsewhere makes room. */
+static void test_room_at_the_limit(void **state)
+{
+    struct world w;
+    (void)state;
+    world_begin(&w);
+    w.o.connections_max = 2;
+    dlv_lane_configure(w.lane, &w.o);
+    dlv_lane_gate_epoch(w.lane, w.epoch, w.now);
+    (void)dlv_lane_shard(w.lane, 0, 5, true, w.now);
+    dlv_lane_demand(w.lane, 0, 5, DEST, POOL, 9, 1, w.now);
+    dlv_lane_demand(w.lane, 0, 5, PR_SLICE_LIT("other.example"), POOL, 9, 1, w.now);
+    turn(&w);
+    ask_gate(&w);
+    struct dlv_grant g = {.destination = PR_SLICE_LIT("other.example"), .pool = POOL, .seq = 1, .slots = 5};
+    assert_true(dlv_lane_gate_grant(w.lane, w.epoch, w.t_seq, 30000, &g, 1, w.now));
+    grant(&w, 5);
+    struct dlv_job *first = job_send(&w, 0, 5), *second = job_send(&w, 0, 5);
+    turn(&w);
+    assert_int_equal(w.n_conns, 2);
+    job_finish(&w, first);
+    struct dlv_job *elsewhere = job_make(&w, 0, 5);
+    assert_int_equal(dlv_lane_add(w.lane, elsewhere, PR_SLICE_LIT("other.example"), POOL, w.now), DLV_ADMIT_OK);
+    turn(&w);
+    assert_int_equal(w.quits, 1);
+    turn(&w);
+    assert_int_equal(elsewhere->phase, DLV_PHASE_STARTED);
+    assert_int_equal(second->phase, DLV_PHASE_STARTED);
+    assert_int_equal(w.n_conns, 2);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_leftover_of_an_earlier_process),
         cmocka_unit_test(test_reconnected),
+        cmocka_unit_test(test_room_at_the_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
