@@ -3,8 +3,8 @@
 
 The table is the pr_layer and pr_program lines of CMakeLists.txt (and of the folders it adds): a folder includes its own
 headers, those of the layers it names, and those of the libraries it names. base is open to all. On top of that:
-  - a daemon's shell and main see the loop and JSON, which common/net and common/http are made of; every other library
-    stays behind its adapter;
+  - a daemon's shell and main see the loop and JSON, which common/net and common/http are made of; any other library
+    only where its own line names it;
   - raft.h appears only in the files listed here;
   - base, mail and the cores include only the headers of the C library that hold no clock, socket, thread or luck.
 """
@@ -86,16 +86,16 @@ def is_pure(name):
     return name in ("base", "mail") or name.endswith("_core")
 
 
-def is_shell(folder, name):
-    return name.endswith("_shell") or name.startswith("postrider")
+def is_program(name):
+    return name.startswith("postrider")
 
 
-def check_library(path, name, deps, header, shell):
+def check_library(path, name, deps, header):
     for dep, pattern in LIBRARY_HEADERS.items():
         if not re.fullmatch(pattern, header):
             continue
-        allowed = dep in deps and not (shell and dep not in SHELL_LIBRARIES)
-        if shell and dep in SHELL_LIBRARIES:
+        allowed = dep in deps and not is_program(name)
+        if dep in SHELL_LIBRARIES and (name.endswith("_shell") or is_program(name)):
             allowed = True
         if dep == "dep_protobufc" and "pr_proto" in deps:
             allowed = True
@@ -112,7 +112,7 @@ def check_include(table, path, quote, header):
     if not folder:
         return None
     name, deps = table.folders[folder]
-    library = check_library(path, name, deps, header, is_shell(folder, name))
+    library = check_library(path, name, deps, header)
     if library is not False:
         return library
     if quote == "<":
