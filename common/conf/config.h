@@ -111,10 +111,8 @@ struct pr_config {
         unsigned retry_jitter_percent;
         uint64_t hold_time_ms; /* leases of a silent deliverer */
         uint64_t free_space_low, free_space_floor; /* below low: refuse mail (452); below floor: stop cleanly */
-        uint64_t dedup_window_ms;
         uint64_t memtable_bytes, cache_bytes; /* of the node, divided among its shards */
         uint64_t snapshot_bytes, trailing_bytes; /* per shard */
-        uint64_t commit_delay_us; /* longest wait for company in a group commit */
         unsigned commit_in_flight;
     } queue;
 

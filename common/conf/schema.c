@@ -156,8 +156,6 @@ static const struct conf_item items[] = {
     {.path = "queue.hold_time", .type = CONF_DURATION, FIELD(queue.hold_time_ms), .def = "15m", MS, .min = SECOND,
      .max = DAY, .help = "A message given to a deliverer that went silent is given to another after this time. Must be "
                          "longer than the longest transaction, or mail is sent twice."},
-    {.path = "queue.dedup_window", .type = CONF_DURATION, FIELD(queue.dedup_window_ms), .def = "2h", MS, .min = MINUTE,
-     .max = 7 * DAY, .help = "How long a repeated hand-over from an ingress is recognised."},
     SECTION("queue.free_space", "Free space on the volume of data_dir."),
     {.path = "queue.free_space.low", .type = CONF_SIZE, FIELD(queue.free_space_low), .def = "1GiB", .min = MIB(1),
      .max = GIB(10240), .help = "Below it new mail is refused (452 4.3.1); delivery goes on."},
@@ -173,8 +171,6 @@ static const struct conf_item items[] = {
     {.path = "queue.trailing", .type = CONF_SIZE, FIELD(queue.trailing_bytes), .def = "8MiB", .min = MIB(1),
      .max = GIB(1), .reload = PR_CONF_RESTART,
      .help = "Log kept in a shard behind a cut, for members that lag. It is held in memory too."},
-    {.path = "queue.commit_delay", .type = CONF_DURATION, FIELD(queue.commit_delay_us), .def = "1ms", .scale = 1,
-     .max = 1000000, .help = "Longest wait of a message for others to share its write to disk."},
     {.path = "queue.commit_in_flight", .type = CONF_UINT, FIELD(queue.commit_in_flight), .def = "4", .min = 1, .max = 32,
      .help = "Writes of a shard under way at a time."},
 

@@ -247,7 +247,6 @@ static void test_defaults(void **state)
     assert_int_equal(c->queue.n_retry, 8);
     assert_int_equal(c->queue.retry_ms[7], 4 * 3600000);
     assert_int_equal(c->queue.retry_jitter_percent, 25);
-    assert_int_equal(c->queue.commit_delay_us, 1000);
     assert_int_equal(c->delivery.tls, PR_TLS_OPPORTUNISTIC);
     assert_int_equal(c->delivery.smtp_port, 25);
     assert_int_equal(c->delivery.n_refused_networks, 9);

@@ -35,7 +35,7 @@ static const char rich[] = "hostname: mail.example.com\n"
                            "  min_rate: 1KiB/s\n"
                            "  listeners:\n"
                            "    - {name: \"25\", address: \"[::1]:2525\", line_endings: normalize, dsn: no}\n"
-                           "queue: {retry: [1s, 2m], retry_jitter: 10%, delay_warning: 0, commit_delay: 250us}\n"
+                           "queue: {retry: [1s, 2m], retry_jitter: 10%, delay_warning: 0}\n"
                            "delivery: {tls: verified, dns: {servers: [\"::1\"]}, refused_networks: []}\n"
                            "routes: [{domain: \"*\", via: \"[::1]:2500\"}]\n"
                            "limits: [{destination: \"*\", rate: 20/min}]\n";
