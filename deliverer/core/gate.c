@@ -32,7 +32,7 @@ static void note(struct dlv_lane *l, struct dlv_dest *d, bool soon)
     l->gate_soon = l->gate_soon || soon;
 }
 
-void gate_settle(struct dlv_lane *l, struct dlv_dest *d)
+void gate_settle(struct dlv_lane *l, struct dlv_dest *d, pr_mono now)
 {
     uint32_t wants = gate_wants(l, d);
     if (dest_open(d) <= d->slots)
@@ -45,14 +45,22 @@ void gate_settle(struct dlv_lane *l, struct dlv_dest *d)
         note(l, d, true);
     else if (wants != d->told_wants || dest_open(d) != d->told_open || d->acked_seq != d->told_ack || feedback)
         note(l, d, false);
+    /* Success is what more slots are granted for: not held back for long where they are wanted. */
+    if (feedback && wants > d->slots)
+        l->gate_period.ms = PR_MIN(l->gate_period.ms, pr_mono_add(now, GATE_FEEDBACK_MS).ms);
+}
+
+pr_mono gate_next(const struct dlv_lane *l)
+{
+    if (!l->gate_heard || (l->n_dests == 0 && !l->gate_full))
+        return PR_MONO_NEVER;
+    uint64_t soon = l->gate_soon || l->gate_full ? l->gate_sent.ms + GATE_GAP_MS : UINT64_MAX;
+    return (pr_mono){PR_MIN(soon, l->gate_period.ms)};
 }
 
 bool dlv_lane_gate_due(const struct dlv_lane *l, pr_mono now)
 {
-    if (l->epoch == 0 || (l->n_dests == 0 && !l->gate_full))
-        return false;
-    bool soon = l->gate_soon || l->gate_full;
-    return now.ms >= l->gate_period.ms || (soon && pr_mono_since(now, l->gate_sent) >= GATE_GAP_MS);
+    return now.ms >= gate_next(l).ms;
 }
 
 static void fill(const struct dlv_lane *l, struct dlv_dest *d, struct dlv_want *w, pr_mono now)
@@ -134,6 +142,7 @@ size_t dlv_lane_gate_request(struct dlv_lane *l, struct dlv_want *items, size_t 
 
 void dlv_lane_gate_epoch(struct dlv_lane *l, uint32_t epoch, pr_mono now)
 {
+    l->gate_heard = true;
     if (epoch <= l->epoch)
         return;
     l->epoch = epoch;

@@ -81,6 +81,7 @@ void dlv_lane_reconnected(struct dlv_lane *l, pr_mono now)
         l->shards[i]->led = false;
         credit_begin(l, l->shards[i]);
     }
+    l->gate_heard = false;
     dlv_lane_gate_again(l);
 }
 
@@ -92,7 +93,7 @@ bool dlv_lane_next(struct dlv_lane *l, struct dlv_lane_action *ret, pr_mono now)
         if (dest_plan(l, d, ret, now))
             return true;
         credit_settle(l, d, now);
-        gate_settle(l, d);
+        gate_settle(l, d, now);
         pr_list_remove(&d->dirty);
     }
     return false;
@@ -120,7 +121,8 @@ void dlv_lane_tick(struct dlv_lane *l, pr_mono now)
 
 pr_mono dlv_lane_deadline(const struct dlv_lane *l)
 {
-    return (pr_mono){PR_MIN(pr_timerq_next(&l->timers), l->next_tick.ms)};
+    uint64_t due = PR_MIN(pr_timerq_next(&l->timers), l->next_tick.ms);
+    return (pr_mono){PR_MIN(due, gate_next(l).ms)};
 }
 
 void dlv_lane_count(const struct dlv_lane *l, struct dlv_lane_counts *ret)

@@ -172,7 +172,7 @@ size_t dlv_lane_gate_request(struct dlv_lane *l, struct dlv_want *items, size_t 
 /* The answer to t_seq. False: of an older epoch or too late to know when it was asked; ignored. */
 bool dlv_lane_gate_grant(struct dlv_lane *l, uint32_t epoch, uint64_t t_seq, uint32_t ttl_ms,
                          const struct dlv_grant *items, size_t n, pr_mono now);
-/* The gate lost its memory: the whole table goes out next. */
+/* The node's gate, as each HELLO_OK names it. A new epoch: it lost its memory, the whole table goes out next. */
 void dlv_lane_gate_epoch(struct dlv_lane *l, uint32_t epoch, pr_mono now);
 /* The next request is the whole table. */
 void dlv_lane_gate_again(struct dlv_lane *l);
@@ -203,7 +203,8 @@ struct dlv_credit {
 };
 bool dlv_lane_next_credit(struct dlv_lane *l, struct dlv_credit *ret);
 
-/* To be called at dlv_lane_deadline: idle connections, silent shards, ended grants, rates, results to repeat. */
+/* To be called at dlv_lane_deadline: idle connections, silent shards, ended grants, rates, results to repeat; a request to
+ * the gate may be due then as well. */
 void dlv_lane_tick(struct dlv_lane *l, pr_mono now);
 pr_mono dlv_lane_deadline(const struct dlv_lane *l);
 

@@ -15,6 +15,7 @@ enum {
     FAILURES_IN_A_ROW = 3, /* then nothing is opened before the gate has heard of it */
     GATE_GAP_MS = 3,      /* between two requests, when something changed */
     GATE_PERIOD_MS = 1000,
+    GATE_FEEDBACK_MS = 100, /* successes of a destination that wants more slots */
     GATE_SENT_MAX = 256,  /* requests whose time of sending is remembered */
     GATE_REPORT_MS = 3000, /* feedback unacknowledged for so long is sent again */
     DEMAND_STICKY_MS = 5000, /* a shard keeps its share so long after its last demand or job */
@@ -107,6 +108,7 @@ struct dlv_lane {
         uint64_t t_seq;
         pr_mono at;
     } gate_times[GATE_SENT_MAX];
+    bool gate_heard; /* its epoch, on this connection: before that there is nobody to ask */
     bool gate_soon, gate_full; /* a request is due; it is the whole table */
     struct pr_list gate_news;  /* destinations the gate should hear of */
     unsigned result_turn;        /* shard to look at next */
@@ -154,7 +156,9 @@ void credit_settle(struct dlv_lane *l, struct dlv_dest *d, pr_mono now);
 void credit_begin(struct dlv_lane *l, struct dlv_shard *s);
 
 /* gate.c */
+/* When a request is due. */
+pr_mono gate_next(const struct dlv_lane *l);
 uint32_t gate_wants(const struct dlv_lane *l, const struct dlv_dest *d);
-void gate_settle(struct dlv_lane *l, struct dlv_dest *d);
+void gate_settle(struct dlv_lane *l, struct dlv_dest *d, pr_mono now);
 
 #endif

@@ -68,8 +68,6 @@ static void set_timer(struct dlv_worker *w, pr_mono now)
     uint64_t due = PR_MIN(pr_timerq_next(&w->timers), dlv_lane_deadline(w->lane).ms);
     due = PR_MIN(due, PR_MIN(w->next_heartbeat.ms, w->next_second.ms));
     due = PR_MIN(due, w->registered ? w->next_bulk_hello.ms : w->next_hello.ms);
-    if (dlv_lane_gate_due(w->lane, pr_mono_add(now, 3)))
-        due = PR_MIN(due, now.ms + 3);
     if (uv_is_active((uv_handle_t *)&w->timer) && w->timer_due.ms <= due && w->timer_due.ms > now.ms)
         return;
     w->timer_due.ms = due;

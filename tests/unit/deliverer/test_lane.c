@@ -318,6 +318,9 @@ static void test_reconnected(void **state)
     turn(&w);
     assert_true(dlv_lane_next_credit(w.lane, &credit));
     assert_int_equal(credit.jobs_allowed, 2); /* from zero; one of three is in hand */
+    assert_false(dlv_lane_gate_due(w.lane, (pr_mono){w.now.ms + 5000})); /* nobody to ask yet */
+    dlv_lane_gate_epoch(w.lane, w.epoch, w.now);
+    assert_true(dlv_lane_gate_due(w.lane, (pr_mono){w.now.ms + 5}));
     ask_gate(&w);
     assert_true(w.full);
     world_end(&w);
