@@ -91,6 +91,13 @@ class Postrider(Peer):
         with open(f"{RUN}/postrider.log", "ab") as out:
             self.process = self.cgroup.start(self.command("run"), stdout=out, stderr=subprocess.STDOUT)
 
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            pass  # the control group is killed anyway
+
     def flush(self):
         self.cgroup.run(self.command("queue", "flush") + f" >>{RUN}/postrider.log 2>&1")
 
