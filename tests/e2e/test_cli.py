@@ -139,8 +139,8 @@ def test_hold_and_release(shared, cli, queue):
     cli.ok("msg", "hold", queue[0], queue[1])
     assert names(cli, "queue", "list", "--state", "held") == set(queue[:2])
     assert shared.api.metrics().sum("postrider_queue_messages", state="held") == 2
-    # A retry does not move what is held.
-    cli.ok("msg", "retry", queue[0], queue[2])
+    # A retry does not move what is held, and says so.
+    assert cli.run("msg", "retry", queue[0], queue[2]).returncode == 7
     wait_until(lambda: cli.json("msg", "get", queue[2])["attempts"] >= 2, 20, "the other was tried")
     assert cli.json("msg", "get", queue[0])["attempts"] == 1
     cli.ok("msg", "release", "--state", "held", "--yes")
