@@ -4,6 +4,7 @@
 #include "scheduler/shell/bus_server.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
@@ -434,7 +435,7 @@ static int open_sockets(struct bus_server *b)
 static int on_start(struct pr_worker *w, uv_loop_t *loop, void *data)
 {
     struct bus_server *b = data;
-    (void)w;
+    b->worker = w; /* before anybody can be told of a lane, and answer */
     b->loop = loop;
     int rc = open_sockets(b);
     if (rc != 0)
@@ -458,7 +459,7 @@ static void on_stop(struct pr_worker *w, void *data)
     b->control = b->bulk = NULL;
 }
 
-int bus_server_start(const struct bus_server_options *o, struct bus_server **ret)
+int bus_server_start(const struct bus_server_options *o, struct bus_server *_Atomic *ret)
 {
     static const struct pr_worker_ops ops = {.start = on_start, .post = on_post, .stop = on_stop};
     pr_assert(o->n_shards <= SHARDS_MAX);
@@ -470,14 +471,15 @@ int bus_server_start(const struct bus_server_options *o, struct bus_server **ret
     for (uint32_t s = 0; s < o->n_shards; s++)
         b->shards[s].shard = s;
     b->gate = gate_server_new(o, pr_random_seed(), pr_clock_now());
-    int rc = pr_worker_start(&ops, b, "bus", &b->worker);
+    atomic_store(ret, b);
+    struct pr_worker *worker = NULL;
+    int rc = pr_worker_start(&ops, b, "bus", &worker);
     if (rc != 0) {
+        atomic_store(ret, NULL);
         b->worker = NULL;
         bus_server_join(b);
-        return rc;
     }
-    *ret = b;
-    return 0;
+    return rc;
 }
 
 void bus_server_post(struct bus_server *b, struct bus_post *p)

@@ -29,7 +29,8 @@ struct bus_server_options {
     void *data;
 };
 
-PR_MUST_USE int bus_server_start(const struct bus_server_options *o, struct bus_server **ret);
+/* *ret is set before the thread runs: shards answer what it tells them at once. */
+PR_MUST_USE int bus_server_start(const struct bus_server_options *o, struct bus_server *_Atomic *ret);
 /* Takes the post, always (it is freed when the thread has ended). */
 void bus_server_post(struct bus_server *b, struct bus_post *p);
 bool bus_server_alive(const struct bus_server *b, uint64_t max_age_ms);

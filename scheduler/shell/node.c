@@ -170,7 +170,6 @@ static void on_second(uv_timer_t *t)
 
 static int start_bus(struct node *n)
 {
-    struct bus_server *bus = NULL;
     uint64_t *members = pr_calloc(MEMBERS_MAX, sizeof *members);
     struct bus_server_options o = {
         .ctx = n->bus_ctx,
@@ -185,9 +184,8 @@ static int start_bus(struct node *n)
         .to_shard = to_shard,
         .data = n,
     };
-    int rc = bus_server_start(&o, &bus);
+    int rc = bus_server_start(&o, &n->bus);
     pr_free(members);
-    atomic_store(&n->bus, bus);
     return rc;
 }
 

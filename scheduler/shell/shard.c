@@ -331,6 +331,10 @@ static void shard_free(struct shard *s)
     bus_post_free(s->out);
     pr_arena_fini(&s->turn);
     pr_arena_fini(&s->demand_arena);
+    for (size_t i = 0; i < s->n_acks; i++)
+        pr_free(s->acks[i].items);
+    for (size_t i = 0; i < s->n_result_acks; i++)
+        pr_free(s->result_acks[i].items);
     pr_free(s->acks);
     pr_free(s->result_acks);
     pr_free(s->jobs);
