@@ -30,6 +30,7 @@ struct lane {
 struct bus_server {
     struct bus_server_options o;
     struct pr_worker *worker;
+    struct bus_server *_Atomic *slot; /* where the node finds us */
     uv_loop_t *loop;
     struct pr_bus *control, *bulk;
     uv_timer_t timer;
@@ -435,7 +436,9 @@ static int open_sockets(struct bus_server *b)
 static int on_start(struct pr_worker *w, uv_loop_t *loop, void *data)
 {
     struct bus_server *b = data;
-    b->worker = w; /* before anybody can be told of a lane, and answer */
+    /* Before anybody can be told of a lane, and answer. */
+    b->worker = w;
+    atomic_store(b->slot, b);
     b->loop = loop;
     int rc = open_sockets(b);
     if (rc != 0)
@@ -471,7 +474,7 @@ int bus_server_start(const struct bus_server_options *o, struct bus_server *_Ato
     for (uint32_t s = 0; s < o->n_shards; s++)
         b->shards[s].shard = s;
     b->gate = gate_server_new(o, pr_random_seed(), pr_clock_now());
-    atomic_store(ret, b);
+    b->slot = ret;
     struct pr_worker *worker = NULL;
     int rc = pr_worker_start(&ops, b, "bus", &worker);
     if (rc != 0) {

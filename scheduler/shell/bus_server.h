@@ -29,7 +29,7 @@ struct bus_server_options {
     void *data;
 };
 
-/* *ret is set before the thread runs: shards answer what it tells them at once. */
+/* *ret is set as soon as the thread takes posts, before its sockets are open: shards answer at once. */
 PR_MUST_USE int bus_server_start(const struct bus_server_options *o, struct bus_server *_Atomic *ret);
 /* Takes the post, always (it is freed when the thread has ended). */
 void bus_server_post(struct bus_server *b, struct bus_post *p);
